@@ -209,10 +209,10 @@ def test_invalid_tables_are_refused(name, change, message):
         (lambda z, v: d.beta_vae(z, v[:, :1]), "beta-VAE score requires at least two factors"),
         (lambda z, v: d.modularity(z, v[:, :1]), "Modularity requires at least two factors"),
         (lambda z, v: d.modularity(z, v, bins=1), "bins=1 must be at least 2"),
-        (lambda z, v: d.factor_vae(z, v, batch_size=1), "batch_size must be at least 2 .*=1 and"),
+        (lambda z, v: d.factor_vae(z, v, batch_size=1), "batch_size=1 must be at least 2"),
         (
             lambda z, v: d.beta_vae(z, v, n_votes=3),
-            "n_votes at least 4, got .* n_votes=3",
+            "n_votes=3 must be at least 4",
         ),
         (lambda z, v: d.sap(z, v, method="thresold"), "did you mean 'thresholds'"),
         (lambda z, v: d.sap(z[:4], [[0, 0], [1, 1]] * 2), "4 rows are too few"),

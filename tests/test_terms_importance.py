@@ -353,8 +353,8 @@ def test_objective_has_the_number_of_draws(objective, samples):
         (lambda: piwae(samples=-1), "samples=-1 must be at least 1"),
         (lambda: ciwae(elbo_share=1.5), "between 0 and 1"),
         (lambda: iwae(gradient_estimator="drag"), "did you mean 'dreg'"),
-        (lambda: iwae(gradient_estimator="dreg", n_kept=-1), "n_kept=-1 must be at least 1"),
-        (lambda: iwae(n_kept=-1), "n_kept=-1 must be at least 1"),
+        (lambda: iwae(gradient_estimator="dreg", n_kept=-1), "n_kept=-1 must not be negative"),
+        (lambda: iwae(n_kept=-1), "n_kept=-1 must not be negative"),
     ],
 )
 def test_invalid_settings_raise(create, message):

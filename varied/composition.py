@@ -164,7 +164,7 @@ def _check_net(axis: str, net: nn.Module, inputs: Shape, outputs: Shape, context
     if shape != (2, *outputs):
         raise VariedError(
             f"The {axis} returns shape {shape} for an input of shape {(2, *inputs)}, but the "
-            f"{'posterior' if axis == 'encoder' else 'likelihood'} requires {(2, *outputs)}."
+            f"{_CONSUMERS.get(axis, 'model')} requires {(2, *outputs)}."
         )
 
 
@@ -225,6 +225,8 @@ def _check_model(spec: Spec, objective: Objective, model: LatentModel) -> None:
         )
 
 
+#: What uses the output of a network, by axis.
+_CONSUMERS = {"encoder": "posterior", "decoder": "likelihood"}
 _SPACES = {
     "real": "in real space",
     "sphere": "on a sphere",

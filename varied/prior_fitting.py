@@ -179,7 +179,11 @@ def fit_ex_post(
 
 
 def prior_plan(spec: Spec, name: str | None = None) -> Plan:
-    """Return the default plan for fitting a prior in half the training time of the model.
+    """Return the default plan for fitting a prior to the codes of a model.
+
+    It contains half the minutes of the plan of the model or, if these are not set, half the epochs
+    (but at least one) or the same number of steps. The ``default_plan`` of the prior takes
+    precedence.
 
     Arguments:
         spec: The spec of the model.
@@ -202,7 +206,7 @@ def prior_plan(spec: Spec, name: str | None = None) -> Plan:
 def prior_plan_from(
     spec: Spec, name: str, options: Mapping[str, Any]
 ) -> tuple[Plan, dict[str, Any]]:
-    """Return the plan for fitting a prior to a run, and the settings of the prior.
+    """Return the plan for fitting a prior to the codes of a run, and the settings of the prior.
 
     Arguments:
         spec: The spec of the model.

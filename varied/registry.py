@@ -182,7 +182,9 @@ def import_parts(source: str | Path) -> ModuleType:
             ) from None
         raise VariedError(f"{source} requires the module '{error.name}'; install it.") from error
     except Exception as error:
-        raise VariedError(f"{source} failed with {type(error).__name__}: {error}.") from error
+        raise VariedError(
+            f"{source} failed with {type(error).__name__}: {error}; fix its code."
+        ) from error
     _trusted.add(module.__name__)
     return module
 

@@ -1,7 +1,7 @@
 """The compute settings of a run: device, precision, threads, compilation and memory.
 
-No other module handles them. The fastest settings are found by timing the training step, and
-are saved in the checkpoint, so that a resumed run uses the same settings.
+No other module handles them. On a CPU, the fastest settings are found by timing the training step.
+They are saved in the checkpoint, so that a resumed run uses the same settings.
 """
 
 from __future__ import annotations
@@ -117,6 +117,9 @@ def autotune(
     patience: float = 3.0,
 ) -> Setup:
     """Return the fastest setup for a training step among those that the plan allows.
+
+    On a GPU, nothing is measured: the precision is bfloat16 unless the plan sets float32, and the
+    step is compiled only if the plan sets ``compile="yes"``.
 
     Arguments:
         step: The training step; its gradients are cleared afterwards.

@@ -79,8 +79,8 @@ class Linear(Schedule):
             raise VariedError(f"max_steps={_shortest(self.max_steps)} must not be negative.")
         if self.max_steps and not self.is_relative:
             raise VariedError(
-                f"max_steps={_shortest(self.max_steps)} requires a length between 0 and 1, as in "
-                "linear(0, 1, steps=0.2, max_steps=2000); use such a length, or omit max_steps."
+                f"max_steps={_shortest(self.max_steps)} requires a length above 0 and below 1, as "
+                "in linear(0, 1, steps=0.2, max_steps=2000); use such a length, or omit max_steps."
             )
 
     def __call__(self, step: float) -> float:

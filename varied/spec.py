@@ -185,13 +185,15 @@ class Plan:
             before all schedules have reached their final values. Models with a discriminator are
             not stopped early.
         max_shift: The maximum number of pixels by which each training image is shifted at random in
-            each step, in both directions, which reduces overfitting to few images. Edge pixels are
-            repeated.
+            each step, horizontally and vertically, which reduces overfitting to few images. Edge
+            pixels are repeated.
         seed: The random seed.
-        precision: "float32", "bfloat16", or "auto" to use the one that is measured to be faster.
-        compile: "yes", "no", or "auto" to compile runs that are long enough to benefit.
+        precision: "float32", "bfloat16", or "auto" to use the one that is measured to be faster on
+            a CPU, and bfloat16 on a GPU.
+        compile: "yes", "no", or "auto" to compile the training step only on a CPU, and only if this
+            is expected to save time.
         threads: The number of CPU threads; 0 uses the number that is measured to be fastest.
-        ex_post_prior: "auto" to replace a standard normal prior after training by a Gaussian
+        ex_post_prior: "auto" to replace a standard normal prior after training with a Gaussian
             mixture fitted to the codes if this raises the ELBO of held-out rows, or "no".
     """
 

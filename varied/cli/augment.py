@@ -116,5 +116,5 @@ def _verdict(gains: list[Gain]) -> str:
     elif generated.value > plain.value + 2 * (generated.error**2 + plain.error**2) ** 0.5:
         result = "generated examples help more than plain augmentation"
     else:
-        result = "plain augmentation helps as much as generated examples"
+        result = "generated examples do not help significantly more than plain augmentation"
     return f"For the best classifier ({best}), {result}."

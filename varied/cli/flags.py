@@ -229,8 +229,8 @@ def parse_column_types(text: str) -> dict[str, str]:
         name, equals, kind = entry.rpartition("=")
         if not equals:
             raise VariedError(
-                f"--column-types {text} does not give a type for every column; write "
-                "NAME=TYPE, such as --column-types zip=category."
+                f"--column-types {text} contains an entry without a type; write NAME=TYPE, "
+                "such as --column-types zip=category."
             )
         types[name] = kind
     return types

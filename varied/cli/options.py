@@ -60,15 +60,16 @@ def parse_numbers(text: str | None, option: str, example: str, number: type = fl
     """Parse a list of numbers, such as 0.5,1,2.
 
     Raises:
-        VariedError: If an item is not a number.
+        VariedError: If an item is not a number, or not an integer if ``number`` is int.
     """
     if text is None:
         return []
     try:
         return [number(word) for word in text.split(",")]
     except ValueError:
+        kind = "integers" if number is int else "numbers"
         raise VariedError(
-            f"{option} {text} is not a list of numbers; write {option}={example}."
+            f"{option} {text} is not a list of {kind}; write {option}={example}."
         ) from None
 
 

@@ -18,13 +18,14 @@ from varied.priors import AutoregressiveCodes
 from varied.quantizers import Quantizer
 
 Words = npt.NDArray[np.uint32]
-#: Maps the previous code of each sequence (None at the start) to the probabilities of the next
-#: code, with one row for each sequence, or a single row for all sequences.
+#: Maps the previous code of each sequence (None before the first code) to the probabilities of the
+#: next code, with one row for each sequence, or a single row for all sequences.
 NextCodeProbs = Callable[[Tensor | None], Tensor]
 
 #: The number of sequences that are coded in parallel.
 CHUNK = 500
-#: The count assigned to codes that were not used in training, as a fraction of the mean count.
+#: The count that is added to each code, as a fraction of the mean count, so that codes that did not
+#: occur in training have a positive probability.
 UNUSED_COUNT = 0.01
 
 

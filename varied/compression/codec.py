@@ -114,7 +114,7 @@ def decompress(model: LatentModel, data: bytes) -> tuple[Tensor, dict[str, Any]]
 
     Raises:
         VariedError: If the file is corrupted or was written with a different model, or if the
-            arithmetic differs from that during compression.
+            arithmetic differs from the arithmetic during compression.
     """
     header, words = container.unpack(data)
     vae = _require_vae(model)

@@ -31,11 +31,12 @@ def from_array(
 ) -> RawData:
     """Convert an array to `RawData`.
 
-    An array is read as images if its shape is ``(N, H, W)``, or has 1, 3 or 4 channels in the last
-    (or the second) of four axes, and if its dtype is uint8, or its values are all integers from 0
-    to 255, or all multiples of 1 / 255 from 0 to 1. Exceptions are arrays that contain only 0 and
-    1, and gray images with a side of less than 8 pixels unless they are uint8. All other arrays are
-    converted to float32, and may contain NaN, which marks missing values.
+    An array is read as images if its shape is ``(N, H, W)``, or if the last or the second of four
+    axes has length 1, 3 or 4 (the channels), and if its dtype is uint8, or its values are all
+    integers from 0 to 255, or all multiples of 1 / 255 from 0 to 1. Exceptions are arrays that
+    contain only 0 and 1, and arrays with shape ``(N, H, W)`` and a side of less than 8 pixels,
+    unless they are uint8. All other arrays are converted to float32, with channels first, and may
+    contain NaN, which marks missing values.
 
     Arguments:
         x: The rows.
@@ -46,7 +47,7 @@ def from_array(
             allows both orders.
 
     Raises:
-        VariedError: If the array has no rows, is not numeric, or contains infinity.
+        VariedError: If the array is empty or not numeric, or contains infinity or masked values.
     """
     _check_numeric(np.asarray(x), what)
     if np.ma.is_masked(x):
@@ -95,7 +96,8 @@ def from_sparse(
     """Convert a SciPy sparse matrix to `RawData`, as a dense array.
 
     Raises:
-        VariedError: If the dense array does not fit in memory.
+        VariedError: If the dense array does not fit in memory, or for one of the reasons in
+            `from_array`.
     """
     check_memory(4 * math.prod(x.shape), f"{_capitalize(what)} as a dense array", "use fewer rows")
     return from_array(x.toarray(), labels, classes, what=what)

@@ -116,7 +116,7 @@ class Batches:
         return self.rows.take(rows).to(self.device)
 
     def epoch(self, step: int) -> float:
-        """Return the number of epochs before a step, which may be fractional."""
+        """Return the number of epochs, possibly fractional, that precede a step."""
         return step / self.steps_per_epoch
 
     def _epoch_order(self, epoch: int) -> Tensor:
@@ -180,7 +180,7 @@ def _labeled_rows(c: Tensor | None, fraction: float) -> Tensor:
 
 
 def _fits(tensors: tuple[Tensor | None, ...], device: torch.device) -> bool:
-    """Return whether tensors take less than half of the free memory of a GPU."""
+    """Return whether tensors take up less than half of the free GPU memory; true without CUDA."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

@@ -58,7 +58,7 @@ class NamedSet:
         open: A function that reads the dataset from a folder; its second argument contains the
             labels, or is None to use the labels of the dataset.
         is_in: A function that returns whether a folder contains the dataset.
-        installed: The folder, in the package or the system, that contains the dataset.
+        installed: The folder, in the package or on the system, that may contain the dataset.
         remotes: The files at the official source; a file without an address is only verified.
         advice: How to obtain the dataset, if it cannot be downloaded.
     """

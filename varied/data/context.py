@@ -164,9 +164,9 @@ class ContextCodec:
 
     Arguments:
         covariates: The labels of each row. The context is the concatenation of their encodings.
-        rows: The distinct combinations of labels in the training rows, or in random ones if there
-            are too many: for each covariate, the index of a class, a number, or None if it is
-            missing. Contexts are drawn from these rows.
+        rows: The distinct combinations of labels in the training rows, or in a random subset of
+            them if there are too many: for each covariate, the index of a class, a number, or None
+            if it is missing. Contexts are drawn from these rows.
         counts: The number of training rows with each combination.
 
     Example:
@@ -363,7 +363,11 @@ class ContextCodec:
         return torch.cat(parts, 1)
 
     def _draw_rows(self, given: Tensor) -> Tensor:
-        """Return stored contexts with the classes in ``given``, which is zero elsewhere."""
+        """Return, for each row, a stored context with the given classes, or any if there is none.
+
+        Arguments:
+            given: The encoded labels, which are 0 for covariates that are not given.
+        """
         if not self.rows:
             return torch.zeros_like(given)
         stored = self._encode_rows(np.array(self.rows, dtype=np.float64))
@@ -410,7 +414,10 @@ def _check_keys(values: Mapping[str, Any], names: list[str]) -> None:
 def _count(
     labels: Array, limit: int
 ) -> tuple[tuple[tuple[float | None, ...], ...], tuple[int, ...]]:
-    """Return the distinct rows of labels and their counts, in random rows if there are many."""
+    """Return the distinct rows of labels, and the number of times that each occurs.
+
+    If more than ``limit`` rows are distinct, only ``limit`` random rows are used.
+    """
     # np.unique does not recognize rows with NaN as equal.
     filled = np.where(np.isnan(labels), -np.inf, labels).astype(np.float32)
     rows, counts = np.unique(filled, axis=0, return_counts=True)

@@ -70,7 +70,7 @@ def _latent(shape: tuple[int, ...], n: int) -> Default:
     if n < 320:
         return Default(max(2, n // 20), f"{n} rows are too few for more dimensions")
     if len(shape) == 3 and max(shape[1:]) >= 64:
-        return Default(64, "images with sides of at least 64 pixels vary in many ways")
+        return Default(64, "images with a side of at least 64 pixels vary in many ways")
     if len(shape) == 3:
         return Default(32, "small images rarely need more, and unused dimensions stay inactive")
     return Default(16, "small examples rarely need more, and unused dimensions stay inactive")

@@ -61,7 +61,7 @@ def verify(path: Path, remote: Remote) -> None:
     if _digest(path, remote.unpacked) != remote.sha256:
         raise VariedError(
             f"{path} is corrupted or a different file, since its SHA-256 is not the expected one; "
-            "delete it to download it again."
+            "delete it and load the dataset again."
         )
 
 

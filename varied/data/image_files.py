@@ -178,11 +178,11 @@ def as_size(size: int | Size | None) -> Size | None:
 
 
 def as_mask(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
-    """Convert a mask to bool with shape (H, W): True where pixels are missing.
+    """Return which pixels of an image are missing, as bool with shape (H, W).
 
     Arguments:
-        mask: The left, top, width and height, as "7,7,14,14" or a tuple; or an image (a path or
-            array) that is white where pixels are missing.
+        mask: The left, top, width and height of the missing rectangle, as "7,7,14,14" or a tuple;
+            or an image (a path or array) that is white where pixels are missing.
         size: The height and width.
 
     Raises:

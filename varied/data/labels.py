@@ -24,8 +24,8 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
     """Convert labels to indices into classes, or to numbers.
 
     Strings and booleans are classes. Integers are classes, unless the number of distinct values is
-    greater than 50 and greater than half the number of rows. Floats, and arrays with several
-    columns, are numbers.
+    greater than 50 and greater than half the number of rows. Floats, and numeric arrays with
+    several columns, are numbers.
 
     Arguments:
         labels: A label for each row.
@@ -37,7 +37,8 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
         shape ``(n)`` or ``(n, F)``, and an empty tuple.
 
     Raises:
-        VariedError: If the number of labels is wrong, or the labels are neither names nor numbers.
+        VariedError: If the number of labels is wrong, the labels are neither names nor numbers, or
+            a label is infinite or not in ``classes``.
 
     Example:
         >>> parse_labels(["dog", "cat", None], 3)

@@ -68,7 +68,8 @@ def infer_pattern(names: Sequence[str]) -> str:
 
     The fields of a name are separated by underscores. A field is a label if it has several values,
     each of which occurs in at least five files on average. If no field has too many values for a
-    label, the integer field with the most values is assumed to number the files, and is not one.
+    label, the integer field with the most values is assumed to number the files, and is not a
+    label. Names with different numbers of fields contain no labels.
 
     Example:
         >>> infer_pattern([f"{d}_{s}_{i}.wav" for d in "12" for s in "ab" for i in range(9)])
@@ -91,7 +92,10 @@ def infer_pattern(names: Sequence[str]) -> str:
 
 
 def _part_of(name: str, pattern: str) -> str:
-    """Return the part of a path that is matched: its last folders and the file name."""
+    """Return the part of a path that is compared with a pattern.
+
+    It has as many folders as the pattern, and an extension only if the pattern has one.
+    """
     path = PurePosixPath(name)
     if not PurePosixPath(pattern).suffix:
         path = path.with_suffix("")

@@ -58,7 +58,8 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
     Matrices saved with `scipy.sparse.save_npz` are converted to dense rows.
 
     Raises:
-        VariedError: If no array can be identified as the rows; the message lists the arrays.
+        VariedError: If the file is corrupted, an array does not fit in memory, or no array can be
+            identified as the rows or the labels; in the last case, the message lists the arrays.
     """
     with Npz(path) as npz:
         if npz.is_sparse:

@@ -133,7 +133,7 @@ class RawData:
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        """The columns of a DataFrame that contain the labels."""
+        """The columns of a DataFrame that contain the class of each row, if any."""
         if not self.is_frame or self.labels is None or not self.classes:
             return ()
         labels = [self.classes[i] if i >= 0 else None for i in self.labels.tolist()]

@@ -32,7 +32,7 @@ _MIN_FILE_RATE, _MAX_FILE_RATE, _MAX_FILE_SAMPLES = 1000, 768_000, 100_000_000
 _QUANTILE = 0.95
 #: The number of frames of a recording is a multiple of this, for networks that halve it repeatedly.
 _FRAME_MULTIPLE = 8
-#: The amplitude of the loudest 10 ms below which a recording is silent.
+#: A recording is silent if the root mean square of its loudest 10 ms is below this value.
 _SILENT = 1e-4
 #: The difference in loudness above which a recording counts as changed, in decibels.
 _AUDIBLE_DECIBELS = 1.0
@@ -60,8 +60,8 @@ def read_sounds(
 
     Arguments:
         members: The files.
-        rate: The number of samples per second; by default, the most frequent one, but at most
-            16,000.
+        rate: The number of samples per second; by default, the most frequent sample rate of the
+            files, but at least 4,000 and at most 16,000.
         seconds: The duration; by default, the 95th percentile, but at most 4 seconds.
 
     Returns:
@@ -283,7 +283,7 @@ def _common_length(lengths: Sequence[int], rate: int, seconds: float | None) -> 
     if seconds is None:
         seconds = min(float(np.quantile(lengths, _QUANTILE)) / rate, _MAX_DEFAULT_SECONDS)
     hop = hop_length(rate)
-    # Rounded, so that the duration of the training recordings results in the same number of frames.
+    # Rounded, so that passing the duration of other recordings gives their number of frames.
     n_frames = ceil(round(seconds * rate / hop, 3)) + 1
     return (ceil(n_frames / _FRAME_MULTIPLE) * _FRAME_MULTIPLE - 1) * hop
 

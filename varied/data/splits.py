@@ -14,7 +14,7 @@ from varied.seeding import permutation
 Rows = npt.NDArray[np.int64]
 
 #: Rows are often equal by chance if each numeric column of a table, or the whole array, has fewer
-#: distinct values.
+#: distinct values than this.
 _MIN_DISTINCT = 20
 _MAX_VALIDATION = 5_000
 _MAX_TEST = 10_000
@@ -37,16 +37,18 @@ class Split:
 def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
     """Return a random split of the rows.
 
-    Equal rows are in the same split, since a copy of a training row is not a new row. Rows that
-    consist only of categories are often equal by chance, and are not kept together. If the data
-    have official test rows, these are the test split, and ``test`` is ignored.
+    Equal rows are in the same split, since a copy of a training row is not a new row; a split may
+    therefore be slightly smaller than requested. Rows that consist only of categories are often
+    equal by chance, and are not kept together. If the data have official test rows, these are the
+    test split, and ``test`` is ignored.
 
     Arguments:
         data: The data.
         seed: The random seed.
-        validation: The number of validation rows, or a fraction of the rows that are not test rows,
-            limited to 5,000 rows.
-        test: The number of test rows, or a fraction of all rows, limited to 10,000 rows.
+        validation: The number of validation rows; or, if it is less than 1, the fraction of the
+            rows that are not test rows, but at most 5,000 rows.
+        test: The number of test rows; or, if it is less than 1, the fraction of all rows, but at
+            most 10,000 rows.
 
     Raises:
         VariedError: If a split would be empty.
@@ -93,7 +95,7 @@ def group_equal_rows(data: RawData, reference: RawData | None = None) -> Rows:
 
 
 def _are_categories(data: RawData) -> bool:
-    """Return whether each column of a table, or the whole array, has few distinct numbers."""
+    """Return whether each numeric column of a table, or the array, has few distinct values."""
     if data.is_frame:
         numbers = data.x.select_dtypes(["number", "datetime"])
         return not len(numbers.columns) or numbers.nunique().max() < _MIN_DISTINCT
@@ -108,9 +110,9 @@ def _first_positions(groups: Rows) -> Rows:
 
 
 def _cut(groups: Rows, count: int) -> int:
-    """Return the number of first rows, at most ``count``, that divides no group.
+    """Return the largest number of first rows, at most ``count``, that does not divide a group.
 
-    The first group is divided if it has more rows.
+    The first group is divided only if it alone has more than ``count`` rows.
     """
     is_boundary = groups[1 : count + 1] != groups[:count]
     boundaries = np.flatnonzero(is_boundary) + 1

@@ -215,6 +215,10 @@ def _orientations(mask: Any, scale: float) -> Pixels:
 
     The orientations of the first quadrant are computed, and rotated by quarter turns for the other
     quadrants, so that symmetries are exact.
+
+    Arguments:
+        mask: A function that returns whether each point is inside the shape, such as `_square`.
+        scale: The size of the shape, as a fraction of its maximum size.
     """
     radius = _STAMP // 2
     down, right = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
@@ -240,7 +244,7 @@ def _ellipse(x: Array, y: Array) -> Mask:
 
 
 def _heart(x: Array, y: Array) -> Mask:
-    """Return the union of two discs and the right angle that is tangent to both, centered."""
+    """Return whether points are inside two discs or the right angle that is tangent to both."""
     radius, apart = 7.7, 0.8 * 7.7
     tip = apart + np.sqrt(2) * radius  # below the centers of the discs
     # The center of the circle through the tip and around the discs is this far below their centers.

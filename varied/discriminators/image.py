@@ -202,8 +202,10 @@ class PatchGAN(ImageDiscriminator):
     where :math:`\lambda = \|\nabla \text{reconstruction}\| / \|\nabla D\|`, so that with a weight
     of 1, the gradients of this term and of the reconstruction have equal norms.
 
-    The value of the term is the unscaled :math:`-D`; :math:`\lambda` and the `AdaptiveThrottle`
-    scale only its gradient, so that the losses at different steps are comparable.
+    If ``feature_weight`` is positive, the weighted distance between the feature maps of images and
+    reconstructions is added to :math:`-D`. The value of the term is this unscaled loss;
+    :math:`\lambda` and the `AdaptiveThrottle` scale only its gradient, so that the losses at
+    different steps are comparable.
 
     References:
         Taming Transformers for High-Resolution Image Synthesis (Esser et al., 2021),
@@ -248,7 +250,7 @@ class PatchGAN(ImageDiscriminator):
         self._create_discriminator(model)
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return the negative mean logit of the reconstructions of each example, with shape (B)."""
+        """Return the unscaled generator loss of each example, with shape (B)."""
         x, images = self.visible_pair(trace)
         self.record_error(trace, adaptive_weight=self.weight)
         if not self.enabled.value:

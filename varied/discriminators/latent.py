@@ -142,7 +142,7 @@ class LatentDiscriminator(LatentCodeDiscriminator):
         """Create the discriminator for the latent variables of a model.
 
         Raises:
-            VariedError: If the model has several priors, or a prior that is fitted after training.
+            VariedError: If the model has several priors, or a codebook.
         """
         if model.prior is None:
             raise VariedError(

@@ -32,7 +32,7 @@ class PatchDiscriminator(nn.Module):
         spectral_norm: Whether to apply spectral normalization to each layer.
 
     Raises:
-        VariedError: If the data are not images.
+        VariedError: If the data are not images, or the width or depth is below 1.
     """
 
     def __init__(

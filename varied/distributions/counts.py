@@ -242,12 +242,12 @@ class LibraryScaledCounts(UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean, over all library sizes."""
+        """The mean, averaged over library sizes."""
         return self.rates.multiply_mean(self.log_location + self.log_scale.square() / 2).mean
 
     @property
     def variance(self) -> Tensor:
-        """The variance, over all library sizes."""
+        """The variance, including the variation of the library size."""
         rates = self.rates.multiply_mean(self.log_location + self.log_scale.square())
         mean = self.mean
         return mean + rates.overdispersion + rates.mean.square() - mean.square()

@@ -139,7 +139,7 @@ class ColumnLayout:
         return sums.index_add_(-1, self.element_columns.to(values.device), values)
 
     def is_missing(self, x: Tensor) -> Tensor:
-        """Return a boolean mask of the elements of missing cells, with the shape of ``x``."""
+        """Return whether each element belongs to a missing cell, with the shape of ``x``."""
         return x[..., self.element_columns.to(x.device)] == 0
 
 

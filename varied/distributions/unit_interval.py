@@ -39,7 +39,7 @@ class ContinuousBernoulli(Elementwise):
         self.logits = self.params[0]
 
     def _safe_logits(self) -> tuple[Tensor, Tensor]:
-        """Return a mask of the logits near 0, and the logits with these values replaced."""
+        """Return whether each logit is near 0, and the logits with those near 0 replaced by 1."""
         use_series = self.logits.abs() < 1e-1
         return use_series, torch.where(use_series, torch.ones_like(self.logits), self.logits)
 
@@ -144,7 +144,11 @@ class DiscretizedLogistic(Elementwise):
         return torch.where(value < half, log_cdf, upper)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Raise an error, since gray levels are not differentiable."""
+        """Raise an error, since samples of gray levels are not differentiable.
+
+        Raises:
+            VariedError: Always.
+        """
         raise VariedError("Gray levels are not differentiable; use sample().")
 
     def sample(self, sample_shape: Any = ()) -> Tensor:

@@ -64,8 +64,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             name, a dict with a name and settings, a class, an instance, or None, which selects the
             corresponding entry of ``default_parts``.
         likelihood: The likelihood p(x | z).
-        prior: The prior p(z). By default, it is a standard normal distribution, which is replaced
-            after training by a Gaussian mixture fitted to the codes if that increases the ELBO.
+        prior: The prior p(z). By default, `VAEDetector` uses a mixture, and the other estimators
+            use a standard normal distribution, which is replaced after training with a Gaussian
+            mixture fitted to the codes if that increases the ELBO.
         posterior: The posterior q(z | x).
         objective: The training objective.
         encoder: The network of the encoder, if it differs from ``net``; for example, a

@@ -163,7 +163,7 @@ class Blend:
             mean: The conditional mean of the VAE given the cells that are not held out, with shape
                 (N, M).
             columns: The column of each element, with shape (M).
-            held_out: A mask of the cells that were not used to train the VAE, with shape (N, M).
+            held_out: Whether each cell was held out when the VAE was trained, with shape (N, M).
         """
         training = np.where(held_out, np.nan, x)
         n_observed = (~np.isnan(training)).sum(0)
@@ -238,7 +238,7 @@ def _predict(
 
 
 def _complete(normal: MultivariateNormal | None, x: Array, mean: Array) -> list[Array]:
-    """Return the rows as completed by the VAE and by the normal distribution, and the mean."""
+    """Return the rows as completed by the VAE and by the normal distribution, and their mean."""
     completed = [np.where(np.isnan(x), mean, x)]
     if normal is not None:
         completed.append(normal.impute(x))

@@ -34,7 +34,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     Warning:
         Unlabeled rows improve the predictions if the classes form clusters; otherwise, they can
-        make the predictions worse. Compare the accuracy with that of a classifier trained on the
+        make the predictions worse. Compare them with a classifier that is trained on the
         labeled rows alone.
 
     Arguments:
@@ -134,7 +134,7 @@ def is_labeled(y: Array) -> npt.NDArray[np.bool_]:
 
 
 def _hold_out(labels: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Return a mask of the rows to hold out: a fraction of each class, but never a whole class."""
+    """Return which rows to hold out: a fraction of each class, but never a whole class."""
     if not 0 <= fraction <= 0.5:
         raise VariedError(
             f"calibration_fraction must be between 0 and 0.5, got {fraction}; a typical value is "

@@ -187,7 +187,7 @@ class ColumnScaler:
         return ~np.isnan(X) & self.has_values
 
     def is_unseen(self, X: Array) -> Array:
-        """Return a mask of the categorical cells with a level that did not occur in training."""
+        """Return which categorical cells have a level that did not occur in training."""
         unseen = np.zeros(X.shape, bool)
         for j in self._one_hot:
             unseen[:, j] = ~np.isnan(X[:, j]) & ~np.isin(X[:, j], self.supports[j].levels)

@@ -134,7 +134,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             warnings.warn(
                 f"{len(rows):,} of {len(X):,} training rows (such as row {rows[0]}) form a small "
                 "separate cluster, which is learned as normal; remove them if they are anomalies "
-                "(varied.evaluate.separate_cluster returns a mask).",
+                "(varied.evaluate.separate_cluster finds them).",
                 DataWarning,
                 stacklevel=3,
             )

@@ -31,12 +31,12 @@ from varied.spec import Part
 
 Array = npt.NDArray[Any]
 
-#: The maximum number of held-out cells, and the number of cells to hold out in a column with many
-#: missing cells, for which `calibration_fraction` may be too small; at most a quarter is held out.
+#: The maximum number of held-out cells in total; and the number of cells to hold out in a column
+#: with many missing cells, but at most a quarter of its observed cells.
 MAX_HELD_OUT, MIN_HELD_OUT = 2000, 20
 #: The minimum number of held-out cells for estimating weights and scales.
 MIN_CELLS = 30
-#: The number of rows per batch in calibration, for which each row is drawn many times.
+#: The number of rows per batch in calibration, which requires many draws of each row.
 CALIBRATION_ROWS = 200
 #: The maximum fraction of equal values in a continuous column.
 MAX_EQUAL = 0.1
@@ -336,7 +336,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return np.asarray(draws.double().numpy())
 
     def _hold_out(self, X: Array) -> Array:
-        """Return a mask of the cells to hold out; at least one cell per column is not held out."""
+        """Return which cells to hold out; at least one observed cell per column is not held out."""
         observed, held_out = np.isfinite(X), np.zeros(X.shape, bool)
         n_observed, fraction = observed.sum(0), self.calibration_fraction
         minimum = np.minimum(np.minimum(MIN_HELD_OUT, n_observed / 4), fraction * len(X))
@@ -354,7 +354,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
 
 def _is_continuous(X: Array, supports: Sequence[Support]) -> Array:
-    """Return a mask of the numeric columns in which no single value is frequent."""
+    """Return which columns are numeric and have no frequent value."""
     counts = [np.unique(column[np.isfinite(column)], return_counts=True)[1] for column in X.T]
     is_diverse = [len(n) > 0 and n.max() <= MAX_EQUAL * n.sum() for n in counts]
     return np.array([d and not s.levels for d, s in zip(is_diverse, supports, strict=True)], bool)

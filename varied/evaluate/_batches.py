@@ -27,8 +27,8 @@ def map_batches(
 ) -> list[Any]:
     """Apply a function to each batch, and concatenate the outputs in main memory.
 
-    The model is in evaluation mode and computes in float32. All noise of batch i, including that
-    of ``load``, depends only on the seed, the purpose and i.
+    The model is in evaluation mode, without gradients or autocast. All random numbers for batch i,
+    including those drawn by ``load``, depend only on the seed, the purpose and i.
 
     Arguments:
         function: Maps a batch of model inputs to tensors with one row for each example; an output

@@ -41,7 +41,7 @@ def as_table(values: Data, name: str, *, min_rows: int = 1, flatten: bool = Fals
     is_table = rows.ndim == 2 or (flatten and rows.ndim > 2)
     if not is_table or len(rows) < min_rows or not rows.numel():
         shape = "(N, D) or (N, ...)" if flatten else "(N, D)"
-        least = f" with N >= {min_rows}" if min_rows > 1 else ""
+        least = f" with N >= {min_rows} and D >= 1"
         raise VariedError(
             f"The {name} have shape {tuple(rows.shape)}, but must have shape {shape}{least}."
         )

@@ -15,7 +15,7 @@ THRESHOLD = 0.01
 
 
 def is_active(means: Tensor) -> Tensor:
-    r"""Return a boolean mask of the latent units that depend on the data, with shape (D).
+    r"""Return whether each latent unit depends on the data, bool with shape (D).
 
     .. math:: \mathrm{Var}_x(\mathbb E_{q(z \mid x)}[z_j]) > 0.01
 

@@ -208,7 +208,8 @@ def _log_prior(
     if values.shape not in (z.shape, z.shape[:1]):
         raise VariedError(
             f"log_prior returned log-densities of shape {tuple(values.shape)} for codes of shape "
-            f"{tuple(z.shape)}; it must return one for each row, or one for each unit."
+            f"{tuple(z.shape)}; it must return one for each code, or one for each unit of "
+            "each code."
         )
     if not values.isfinite().all():
         raise VariedError(

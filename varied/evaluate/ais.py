@@ -128,13 +128,13 @@ def ais(
     Warning:
         It is unknown how tight the bound is; `bdmc` measures its gap on simulated data. Each
         example requires (chains + 2) * steps * (leapfrog_steps + 1) decoder passes, which is
-        100,000 by default.
+        about 100,000 by default.
 
     Arguments:
         model: A model with one level of continuous latent variables. It is not changed, and
             neither is the random state of PyTorch.
         load: Maps stored rows to model inputs.
-        batches: The examples, iterated over once. The noise does not depend on the chunk size.
+        batches: The examples, iterated over once.
         chains: The number K of chains for each example.
         steps: The number T of temperatures; 1 is plain importance sampling.
         leapfrog_steps: The number of leapfrog steps in each transition.
@@ -142,7 +142,8 @@ def ais(
         seed: The seed for the chains.
 
     Raises:
-        VariedError: If the latent variables are discrete, have several levels, or have no density.
+        VariedError: If the latent variables are discrete or have several levels, the prior or the
+            initial distribution has no exact density, a number is below 1, or ``start`` is unknown.
     """
     vae = _annealable(model, chains, steps, leapfrog_steps, start)
     betas = _sigmoid_schedule(steps)
@@ -193,7 +194,7 @@ def bdmc(
         seed: The seed for the data and the chains.
 
     Raises:
-        VariedError: As for `ais`, or if n or the number of contexts is 0.
+        VariedError: As for `ais`, or if n is below 1, or ``context`` has no rows.
     """
     vae = _annealable(model, chains, steps, leapfrog_steps, start)
     betas = _sigmoid_schedule(steps)

@@ -35,7 +35,7 @@ class Threshold:
     n: int
 
     def is_anomaly(self, scores: Data) -> Bools:
-        """Return a boolean mask of the anomalous rows, with shape (N)."""
+        """Return whether each row is anomalous, bool with shape (N)."""
         return np.asarray(as_column(scores, "scores") > self.value)
 
     def __str__(self) -> str:
@@ -70,20 +70,19 @@ def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float =
         confidence: The confidence level, in (0, 1).
 
     Raises:
-        VariedError: If there are too few scores for the guarantee, or a score is not finite.
+        VariedError: If there are too few scores for the guarantee, a score is not finite, or
+            ``max_fpr`` or ``confidence`` is not above 0 and below 1.
 
     Example:
         >>> import torch
-        >>> threshold(torch.arange(1.0, 60.0)).value  # 5% with confidence 95% needs 59 scores
+        >>> threshold(torch.arange(1.0, 60.0)).value  # 5% with confidence 95% requires 59 scores
         59.0
     """
     from scipy.stats import beta, binom
 
-    if not (0 < max_fpr < 1 and 0 < confidence < 1):
-        raise VariedError(
-            f"max_fpr and confidence must be above 0 and below 1, got max_fpr={max_fpr} and "
-            f"confidence={confidence}."
-        )
+    for name, value, example in (("max_fpr", max_fpr, 0.05), ("confidence", confidence, 0.95)):
+        if not 0 < value < 1:
+            raise VariedError(f"{name}={value} must be above 0 and below 1, such as {example}.")
     ordered = np.sort(as_column(normal_scores, "scores"))
     n = len(ordered)
     above = int((binom.sf(np.arange(n), n, max_fpr) >= confidence).sum()) - 1

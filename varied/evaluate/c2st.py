@@ -51,7 +51,7 @@ def c2st(a: Data, b: Data, *, kind: str = "quadratic", seed: int = 0) -> Estimat
         a: The first sample, with shape (N, D).
         b: The second sample, with shape (M, D).
         kind: The classifier: "quadratic" or "linear" for logistic regression, or "neighbors" for k
-            nearest neighbors, where k is the square root of the number of training rows.
+            nearest neighbors, where k is about the square root of the number of training rows.
         seed: The seed for sampling rows and assigning folds.
 
     Returns:
@@ -140,8 +140,8 @@ def c2st_auroc(
         seed: The seed for training the learner, sampling rows, assigning folds and resampling.
 
     Raises:
-        VariedError: If the numbers of columns differ, a value is not finite, or there are too few
-            rows.
+        VariedError: If the numbers of columns differ, a value is not finite, there are too few
+            rows, or the learner has no `predict_proba`.
     """
     from sklearn.model_selection import StratifiedKFold
 

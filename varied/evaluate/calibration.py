@@ -91,7 +91,8 @@ def calibration(
         seed: The seed for resampling and for simulating labels.
 
     Raises:
-        VariedError: If the rows are not probabilities, or the labels are not classes.
+        VariedError: If the rows are not probabilities, the labels are not classes, or ``bins`` is
+            below 1.
 
     Example:
         >>> p = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
@@ -185,7 +186,8 @@ def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) ->
         confidence: The confidence level of the Clopper-Pearson interval.
 
     Raises:
-        VariedError: If the bounds of an interval are swapped, a value is NaN, or the shapes differ.
+        VariedError: If the bounds of an interval are swapped, a bound is NaN, a true value is not
+            finite, the shapes differ, or ``confidence`` is not above 0 and below 1.
 
     Example:
         >>> result = coverage(torch.zeros(4), torch.ones(4), torch.tensor([0.0, 0.5, 1.0, 2.0]))

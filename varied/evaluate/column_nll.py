@@ -27,9 +27,9 @@ def column_nll(
     .. math:: -E_{q(z \mid x)} \log p(x_j \mid z)
 
     The sum over the columns is the reconstruction term. A numeric cell contributes the negative
-    log-density of its normal score, which can be below 0; a categorical cell contributes the
-    negative log-probability of its level; and a missing cell contributes the negative
-    log-probability that it is missing.
+    log-density of its normal score, which can be below 0, and a categorical cell contributes the
+    negative log-probability of its level. If the likelihood models which cells are missing, each
+    cell also contributes the negative log-probability that it is observed or missing.
 
     Arguments:
         model: A model trained on a table. Neither the model nor the random state of PyTorch is

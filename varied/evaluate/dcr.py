@@ -42,9 +42,9 @@ class DCRResult:
         rows: The indices of the generated rows that were measured, int64 with shape (M).
         index: The index of the training row closest to each of these rows, int64 with shape (M).
         distance: The distance to that row, float64 with shape (M), exactly 0 for copies.
-        n_generated: The number of generated rows.
-        n_held_out: The number of held-out rows.
-        n_train: The number of training rows.
+        n_generated: The number of generated rows that were measured.
+        n_held_out: The number of held-out rows that were measured.
+        n_train: The number of training rows to which distances were measured.
     """
 
     median: Estimate
@@ -190,7 +190,7 @@ def _median(distance: Floats, resamples: int, seed: int, purpose: str) -> Estima
 
 
 def _is_copy(columns: Sequence[Column], table: int) -> Bools:
-    """Return a boolean mask of the rows of a table that equal a row of the first table."""
+    """Return whether each row of a table equals a row of the first table, bool with shape (N)."""
     train, rows = (np.stack([column.codes[k] for column in columns], 1) for k in (0, table))
     known = {row.tobytes() for row in train}
     return np.array([row.tobytes() in known for row in rows])
@@ -203,7 +203,7 @@ class _MixedRows:
     Arguments:
         numbers: The numbers relative to the training range, NaN if missing, with shape (N, A).
         codes: The integer codes of the categories, with shape (N, B).
-        incomplete: The numeric columns that have missing cells in any table.
+        incomplete: The indices of the numeric columns that have missing cells in any table.
     """
 
     numbers: Floats
@@ -216,8 +216,8 @@ class _MixedRows:
         parts = []
         for rows in zip(*(tensor.split(step) for tensor in self._tensors()), strict=True):
             distance = torch.cdist(rows[0], others[0], p=1) + torch.cdist(rows[1], others[1], p=0)
-            # A number and a missing cell already differ by 1 in the codes, so the numbers, which
-            # are 0 for missing cells, must not contribute.
+            # The codes of a number and a missing cell already differ by 1. Missing cells are 0 in
+            # `numbers`, so the absolute value of the number was added, and is subtracted here.
             distance.addmm_(rows[2], others[3].T, alpha=-1)
             distance.addmm_(rows[3], others[2].T, alpha=-1)
             parts.append(distance.argmin(1))

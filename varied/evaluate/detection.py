@@ -27,7 +27,7 @@ class Detection:
         average_precision: The area under the precision-recall curve; the chance level is the base
             rate.
         fpr: The false-positive rate at the given recall; the chance level is that recall.
-        recall: The fraction of anomalies that are detected.
+        recall: The recall for ``fpr``: the fraction of anomalies that are detected.
         n_anomalies: The number of anomalies.
         n: The number of rows.
         warnings: Caveats about the reliability of the metrics.
@@ -80,7 +80,8 @@ def detection(
         seed: The seed for resampling.
 
     Raises:
-        VariedError: If a score is not finite, the shapes differ, or a class has no rows.
+        VariedError: If a score is not finite, the shapes differ, a class has no rows, or the recall
+            is out of range.
     """
     s, y = _scores_and_labels(scores, truth)
     _check_recall(recall)
@@ -161,7 +162,7 @@ def fpr_at(scores: Data, truth: Data, *, recall: float = 0.95) -> float:
         recall: The recall at which the false-positive rate is computed, in (0, 1].
 
     Raises:
-        VariedError: As for `detection`, or if the recall is out of range.
+        VariedError: As for `detection`.
     """
     s, y = _scores_and_labels(scores, truth)
     _check_recall(recall)

@@ -47,7 +47,8 @@ class PassResult:
         deviation: The mean of the posterior without the effect of the context on the prior (see
             `Prior.standardize`), with shape (N, D).
         std: The standard deviation of the posterior, with shape (N, D).
-        kl_by_unit: The KL of each latent unit, with shape (N, D); None if it has no closed form.
+        kl_by_unit: The KL of each latent unit, with shape (N, D); None if it has no closed form, or
+            if the units depend on the class.
         kl_by_level: The KL of each level, from the bottom level up, with shape (N, L); None for a
             single level.
         code_indices: The index of the code at each position, with shape (N, positions); None
@@ -105,7 +106,9 @@ def _level_kl(trace: Trace, level: Level, provides: frozenset[str]) -> Tensor | 
 
 
 def _unit_kl(trace: Trace, model: LatentModel) -> Tensor | None:
-    """Return the KL divergence of each unit, with shape (B, D); None if it has no closed form.
+    """Return the KL divergence of each unit, with shape (B, D), or None.
+
+    It is None if it has no closed form, or if the units depend on the class.
 
     For a prior that is fitted after training, this is the KL divergence from the standard normal
     distribution, with which the model is trained.
@@ -128,7 +131,8 @@ def log_likelihood(
 
     .. math:: \log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}, \qquad z_k \sim q(z \mid x)
 
-    Exactly K samples are drawn, in chunks that fit in memory.
+    Exactly K samples are drawn, in chunks that fit in memory. A model that enumerates classes draws
+    K samples for each class.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
@@ -176,15 +180,18 @@ class Evaluation:
         active_units: The number of latent units that depend on the data.
         log_likelihood: The importance-weighted bound; None if it was not computed.
         latent_dim: The number of latent units.
-        kl_by_unit: The KL of each unit; None if it has no closed form.
+        kl_by_unit: The KL of each unit; None if it has no closed form, or if the units depend on
+            the class.
         active_by_unit: Whether each unit is active.
         dimensions: The number of elements of an example.
         kl_by_level: The KL of each level, from the bottom level up; None for a single level.
         codebook_size: The number of codes; 0 without a codebook.
         codebook_usage: The fraction of the codes that are used.
         codebook_perplexity: The number of equally frequent codes that would have the same entropy.
-        importance_samples: The number of importance samples for each example.
-        effective_sample_size: The mean effective sample size of the importance weights.
+        importance_samples: The number of importance samples for each example; 0 if
+            ``log_likelihood`` is None.
+        effective_sample_size: The mean effective sample size of the importance weights; NaN if
+            ``log_likelihood`` is None.
     """
 
     n: int
@@ -261,7 +268,7 @@ def evaluate(
     batches = list(batches)
     result = forward_pass(model, load, batches, seed=seed)
     weighted, size = None, math.nan
-    # All posterior samples of a discrete code are the same.
+    # The posterior of a discrete code is deterministic, so all its samples are the same.
     samples = min(samples, 1) if model.num_codes else samples
     if samples and result.kl is not None:
         bound, sizes = log_likelihood(model, load, batches, samples=samples, seed=seed)

@@ -49,7 +49,10 @@ class NetExtractor:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the name, layers and weights of the network, as twelve hexadecimal digits."""
+        """A hash of the name, layers and weights of the network, as twelve hexadecimal digits.
+
+        For a function instead of a module, only the name is hashed.
+        """
         return fingerprint_of(self.name, self.net)
 
     @torch.no_grad()
@@ -174,7 +177,10 @@ def fit_standardizer(x: Data) -> StandardizedExtractor:
 
 
 def fingerprint_of(name: str, net: Net) -> str:
-    """Return a hash of a name and a module with its weights, as twelve hexadecimal digits."""
+    """Return a hash of a name and a module with its weights, as twelve hexadecimal digits.
+
+    If ``net`` is not a module, only the name is hashed.
+    """
     if not isinstance(net, nn.Module):
         return _digest(name, {})
     layers = (f"{path}:{type(layer).__name__}" for path, layer in net.named_modules())

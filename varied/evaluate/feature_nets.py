@@ -180,8 +180,8 @@ def train_encoder(
         The trained network; without labels, its classes are the four rotations.
 
     Raises:
-        VariedError: If the labels are not classes, or if there are no labels and the images are not
-            square or there are fewer than 100.
+        VariedError: If the labels are not classes, or there are fewer than two classes; without
+            labels, if the images are not square, or there are fewer than 100.
     """
     if labels is not None:
         return train_classifier(x, labels, data_name=data_name, test=test, seed=seed, epochs=epochs)
@@ -264,5 +264,7 @@ def _select_labeled(x: Tensor, labels: Data | None) -> tuple[Tensor, Tensor]:
         )
     known = y >= 0
     if len(y[known].unique()) < 2:
-        raise VariedError("A classifier requires images of at least two classes; pass more images.")
+        raise VariedError(
+            "A classifier requires images of at least two classes; add images of other classes."
+        )
     return (x, y.long()) if known.all() else (x[known], y[known].long())

@@ -25,9 +25,10 @@ def format_estimate(
 ) -> str:
     """Return a value with its standard error and unit, as a string.
 
-    The error is rounded to two significant digits, and the value to the same decimal place, but
-    neither to more than six decimals. If the error is unknown, infinite or rounds to 0, the value
-    is rounded to four significant digits, unless it is an integer.
+    The error is rounded to two significant digits, or to an integer if it is above 100, and the
+    value is rounded to the same decimal place. Neither has more than six decimals. If the error is
+    unknown, infinite or rounds to 0, the value is rounded to four significant digits, unless it is
+    an integer.
 
     Arguments:
         value: The value.
@@ -54,7 +55,7 @@ def format_metric(evaluation: Mapping[str, Any], name: str) -> str:
 
     Arguments:
         evaluation: The JSON-serializable values of an `Evaluation`.
-        name: A key of `LABELS`.
+        name: The name of the metric, which is a key of `LABELS`.
     """
     value = evaluation.get(name)
     if value is None:

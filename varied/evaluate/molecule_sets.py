@@ -27,6 +27,9 @@ class MoleculeSet:
 
     Arguments:
         smiles: The canonical SMILES of the molecules; empty ones are omitted.
+
+    Raises:
+        VariedError: If there are fewer than 2 valid molecules.
     """
 
     def __init__(self, smiles: Iterable[str]) -> None:
@@ -56,7 +59,7 @@ class MoleculeSet:
 
 
 def compare_molecules(generated: MoleculeSet, real: MoleculeSet) -> dict[str, float]:
-    r"""Return the metrics of the structure of generated molecules in the MOSES benchmark, by name.
+    r"""Return the structure metrics of the MOSES benchmark for generated molecules, by name.
 
     With the Tanimoto similarity T of Morgan fingerprints, and the numbers of occurrences
     :math:`n` of fragments (or of scaffolds),
@@ -65,6 +68,9 @@ def compare_molecules(generated: MoleculeSet, real: MoleculeSet) -> dict[str, fl
         \text{SNN} &= \frac1N \sum_i \max_j T(g_i, r_j) \\
         \text{fragments} &= \frac{\sum_f n_g(f) n_r(f)}{|n_g| |n_r|} \\
         \text{internal diversity} &= 1 - \frac1{N^2} \sum_{ij} T(g_i, g_j)
+
+    "SNN" is the mean similarity to the nearest real molecule. The scaffold similarity is computed
+    in the same way as the fragment similarity.
 
     "FCD" is the Fréchet distance between ChemNet features; it requires the package fcd_torch and is
     omitted without it. "without alerts" is the fraction of molecules without PAINS substructures,
@@ -102,7 +108,7 @@ def compare_molecules(generated: MoleculeSet, real: MoleculeSet) -> dict[str, fl
 
 
 def internal_diversity(molecule_set: MoleculeSet) -> float:
-    """Return 1 minus the mean Tanimoto similarity of all pairs of molecules."""
+    """Return 1 minus the mean Tanimoto similarity over all N^2 pairs of molecules."""
     total = sum(float(t.double().sum()) for t in _similarities(molecule_set, molecule_set))
     return 1 - total / len(molecule_set.smiles) ** 2
 
@@ -112,7 +118,7 @@ def unique_fraction(smiles: Sequence[str], k: int) -> Estimate:
 
     Arguments:
         smiles: The canonical SMILES of generated molecules; an empty one is not valid.
-        k: The number of molecules.
+        k: The maximum number of valid molecules to use.
 
     Example:
         >>> unique_fraction(["CC", "", "CC", "CO"], 2).value
@@ -123,7 +129,7 @@ def unique_fraction(smiles: Sequence[str], k: int) -> Estimate:
 
 
 def _similarities(a: MoleculeSet, b: MoleculeSet) -> Iterator[Tensor]:
-    """Yield the Tanimoto similarities of molecules of ``a``, a chunk at a time, to all of ``b``."""
+    """Yield the Tanimoto similarities between chunks of ``a`` and all molecules of ``b``."""
     total = b.fingerprints.sum(1)
     for rows in a.fingerprints.split(_CHUNK):
         shared = rows @ b.fingerprints.T

@@ -81,6 +81,9 @@ def property_distances(
             omitted.
         real: The properties of real examples by name.
 
+    Returns:
+        The distance for each property; NaN if it has no values in one of the sets.
+
     Example:
         >>> property_distances({"a": np.array([1.0, 3.0])}, {"a": np.array([0.0, 2.0])})
         {'a': 1.0}

@@ -101,8 +101,8 @@ def probe(
         codes: The codes, with shape (N, D), for instance posterior means.
         labels: The label of each row, with shape (N). Strings, booleans and integers are classes,
             and "" or -1 marks a missing label. Floats are numbers, and NaN marks a missing label;
-            integers of which more than half are distinct are also treated as numbers. Convert
-            floats that represent classes to integers.
+            integers are also treated as numbers if they have more than 50 distinct values and more
+            than half of them are distinct. Convert floats that represent classes to integers.
         test: The test rows, as a boolean mask with shape (N) or as indices; by default, a random
             fifth of the labeled rows. Use the test rows of the model if it has any.
         kind: The type of probe: "linear" or "neighbors".
@@ -113,7 +113,8 @@ def probe(
         seed: The seed for sampling rows.
 
     Raises:
-        VariedError: If the shapes do not match, a value is not finite, or there are too few labels.
+        VariedError: If the shapes do not match, a value is not finite, there are too few labels, or
+            the kind is unknown.
 
     Example:
         >>> codes = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
@@ -178,7 +179,7 @@ def probe(
 
 
 def _known_labels(labels: Any, n: int) -> tuple[Array, Bools]:
-    """Return labels, int64 for classes and float64 for numbers, and a mask of known labels."""
+    """Return labels, int64 for classes and float64 for numbers, and whether each is known."""
     y, _ = parse_labels(labels, n)
     if y.ndim > 1:
         raise VariedError(
@@ -188,7 +189,7 @@ def _known_labels(labels: Any, n: int) -> tuple[Array, Bools]:
 
 
 def _test_rows(test: Data | None, known: Bools, order: Ints) -> Bools:
-    """Return a boolean mask of the test rows; by default, a fifth of the rows with a label."""
+    """Return whether each row is a test row; by default, a fifth of the labeled rows are."""
     is_test = np.zeros(len(known), bool)
     if test is None:
         labeled = order[known[order]]
@@ -299,9 +300,10 @@ def _log_loss(logits: Floats, y: Ints) -> float:
 
 
 def _folds(y: Ints) -> Iterator[tuple[Bools, Bools]]:
-    """Yield masks of training and held-out rows such that each class occurs in the training rows.
+    """Yield whether each row is a training row, and whether it is held out.
 
-    There are no folds if no class has at least two rows.
+    Each class occurs in the training rows of each fold. There are no folds if no class has at least
+    two rows.
     """
     rank, has_others = _rank_in_class(y), np.bincount(y)[y] > 1
     for fold in range(FOLDS if len(y) < ONE_FOLD else 1):

@@ -26,8 +26,8 @@ MIN_GAP, MIN_LINK_RATIO = 3.0, 1.5
 def separate_cluster(rows: Data) -> Bools:
     r"""Return which rows form a small dense cluster that is far from all other rows.
 
-    Rows are standardized and clustered by single linkage. A cluster C with 2 to 15% of the rows
-    is separate if
+    Rows are standardized and clustered by single linkage. A cluster C with 2% to 15% of the
+    rows, and at least 5 rows, is separate if
 
     .. math:: \min_{i \in C, j \notin C} |x_i - x_j| > \max(3 \max_{l \in C} l, \, 1.5 \, q_{0.9})
 
@@ -36,14 +36,15 @@ def separate_cluster(rows: Data) -> Bools:
     rare: none was found in 120 halves of the normal rows of twelve tables.
 
     Equal rows count once. Only complete rows are used, and only columns with more than 20 distinct
-    values, since repeated values form clusters; there must be at least two such columns. If several
-    clusters are separate, the farthest is returned.
+    values, since repeated values form clusters; there must be at least two such columns and 50
+    distinct rows. If several clusters are separate, the farthest is returned.
 
     Arguments:
         rows: The rows, with shape (N, D), or (N, ...), flattened to (N, D); NaN if missing.
 
     Returns:
-        A boolean mask with shape (N), which is True for the rows of the cluster, if there is one.
+        Whether each row is in the cluster, bool with shape (N); False for all rows if no cluster is
+        separate.
 
     Example:
         >>> random = np.random.default_rng(0)

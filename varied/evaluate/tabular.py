@@ -95,7 +95,7 @@ def column_shapes(
     r"""Return the similarity of the marginal distribution of each column, between 0 and 1.
 
     Numbers and dates are compared by the Kolmogorov-Smirnov statistic, categories and booleans by
-    the total variation distance. Missing cells are ignored.
+    the total variation distance. Missing cells and infinite numbers are ignored.
 
     .. math:: 1 - \max_x |F_{real}(x) - F_{generated}(x)|, \qquad
         1 - \tfrac12 \sum_k |p_{real}(k) - p_{generated}(k)|
@@ -248,7 +248,8 @@ def shared_columns(frames: Mapping[str, pd.DataFrame]) -> list[Column]:
     """Return the columns of named tables, in the order of the first table.
 
     Raises:
-        VariedError: If a table is empty, or the columns or their types differ.
+        VariedError: If a table is empty or has two columns with the same name, or the columns or
+            their types differ.
     """
     (first_name, first), *_ = frames.items()
     mismatches = []

@@ -112,7 +112,7 @@ def tstr(
     Each learner is trained `repeats` times, with different seeds, and with different generated rows
     if there are more generated than real rows. Standard errors are paired: all three variants are
     evaluated on the same bootstrap resamples of the test rows, drawn within classes, so the
-    differences have smaller errors. The variance of the mean over repeats is added:
+    differences have smaller errors. The variance of the mean over the R repeats is added:
 
     .. math:: \sqrt{\mathrm{Var}_\text{test rows} + \mathrm{Var}_\text{repeats} / R}
 
@@ -142,8 +142,8 @@ def tstr(
         seed: The seed for training learners, sampling rows and resampling.
 
     Raises:
-        VariedError: If the shapes do not match, a value is not finite, there are too few rows, or
-            a class has no real rows.
+        VariedError: If the shapes do not match, a value is not finite, there are too few rows, a
+            class has no real rows, or ``repeats`` is below 1.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -235,7 +235,7 @@ def _scores(
     resamples: int,
     seed: int,
 ) -> list[TSTRScore]:
-    """Return the scores for the metrics that are available in all R repeats."""
+    """Return the scores for the metrics that are available in all repeats."""
     strata = truth if n_classes else np.zeros(len(truth))
     draws = resample_strata(strata, resamples, seed, "downstream")
     metrics = [

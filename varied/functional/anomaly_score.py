@@ -219,7 +219,7 @@ class AnomalyScorer:
         return scaled[0], scaled[1]
 
     def _masked_scales(self, mask: Tensor) -> list[tuple[float, float]]:
-        """Return the scales of both scores over the reference rows with the given mask."""
+        """Return the median and scale of both scores of the reference rows, with a mask applied."""
         x, c, own = self.reference.x, self.reference.c, self.reference.mask
         rows = Batch(x, c, mask.expand_as(x) * (1 if own is None else own))
         nll = self._nll([rows], min(self.samples, REFERENCE_SAMPLES)).nll.double()
@@ -270,7 +270,7 @@ def _first_rows(batches: list[Batch], n: int) -> list[Batch]:
 
 
 def _most_complete(batches: list[Batch], n: int) -> tuple[Tensor, Batch]:
-    """Return the indices and the data of n rows with the fewest missing values."""
+    """Return the indices and the data of the n rows with the fewest missing values."""
     rows = _concatenate(batches)
     index = torch.arange(len(rows))
     if rows.mask is not None:

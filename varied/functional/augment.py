@@ -45,7 +45,7 @@ def class_counts(
         counts: The number of real examples of each class. No examples are generated for a class
             without real examples, since the model has not learned it.
         per_class: The number of examples to generate for each class; if ``balance`` is set, the
-            total number of real and generated examples.
+            total number of real and generated examples of each class.
         balance: Whether to generate only as many examples as each class needs to reach
             ``per_class`` or, if it is None, the size of the largest class.
 
@@ -97,8 +97,7 @@ def sample_classes(
     if isinstance(model, M1):
         raise VariedError(
             "M1 can classify examples but cannot generate examples of a given class; train with "
-            "model='m2' or "
-            "model='conditional-vae'."
+            "model='m2' or model='conditional-vae'."
         )
     chunks = []
     for i, c in enumerate(torch.eye(n_classes)[labels].split(CHUNK)):
@@ -165,7 +164,8 @@ class Gain:
         classifier: The name of the classifier.
         training_data: The name of the training data.
         rows: The number of training rows.
-        accuracy: The balanced test accuracy; its error is the standard deviation over seeds.
+        accuracy: The balanced test accuracy, averaged over seeds; its error is the standard
+            deviation over seeds.
         gain: The increase in accuracy compared with real data alone and the same seeds, with its
             standard error.
     """
@@ -189,7 +189,7 @@ def gains(
     Images are classified by a small convolutional network that is trained for the same number of
     steps for each set of training data; numeric rows are classified by logistic regression and a
     random forest. For classical augmentation, `random_shift` or `smote` adds as many examples of
-    each class as the generated data contain.
+    each class as the data of the first generator contain.
 
     Warning:
         The errors include the randomness of the classifiers and of the classical augmentation, but

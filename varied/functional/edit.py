@@ -37,7 +37,7 @@ def logistic(codes: Tensor, has: Tensor, weights: Tensor) -> Tensor:
 
 
 def _regression() -> Any:
-    """Return a strongly regularized classifier with a high iteration limit."""
+    """Return a strongly regularized logistic regression with a high iteration limit."""
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=0.1, max_iter=10_000)
@@ -79,7 +79,7 @@ def direction(
         direction.
 
     Raises:
-        VariedError: If one of the groups has fewer than two examples.
+        VariedError: If one of the groups has fewer than two examples, or the method is unknown.
 
     Example:
         >>> codes = torch.tensor([[0.0, 1.0], [0.0, 3.0], [4.0, 1.0], [4.0, 3.0]])

@@ -138,8 +138,8 @@ def negative_log_likelihood(
 
     Warning:
         Out-of-distribution data can have a high likelihood, especially if they are simpler than the
-        training data; see `varied explain anomaly-detection`. Compare the values with those of
-        normal data, since absolute values are not informative.
+        training data; see `varied explain anomaly-detection`. Compare the values with the values
+        for normal data, since absolute values are not informative.
 
     Arguments:
         model: The model, which is left unchanged, as is torch's random state.

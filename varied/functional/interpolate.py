@@ -36,7 +36,8 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     .. math:: \frac{\sin((1 - t) \omega) \, a + \sin(t \omega) \, b}{\sin \omega}
 
     The midpoint between two samples from a high-dimensional Gaussian has an atypically small norm,
-    while an arc preserves the norm. If the codes are almost parallel, the path is straight.
+    while an arc preserves the norm. If the codes are almost parallel or antiparallel, the path is
+    straight.
 
     References:
         Sampling Generative Networks (White, 2016), https://arxiv.org/abs/1609.04468
@@ -51,10 +52,10 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) -> Tensor:
     r"""Return points on a path that stays where training codes are dense, with shape (N, T, D).
 
-    .. math:: \min_z \int_0^1 \frac{|\dot z(t)|}{p(z(t))^{1 / D}} \, dt, \qquad
+    .. math:: \min_z \int_0^1 \frac{|\dot z(t)|}{p(z(t))^{1 / A}} \, dt, \qquad
         z(0) = a, \quad z(1) = b
 
-    With D active units, :math:`p^{-1/D}` is proportional to the distance between neighboring codes.
+    With A active units, :math:`p^{-1/A}` is proportional to the distance between neighboring codes.
     The integral therefore penalizes regions with few codes, and the shortest path avoids empty
     regions. Starting from the straight path, Adam optimizes a deformation that consists of a few
     sine waves orthogonal to that path. The points are evenly spaced along the resulting path.
@@ -102,7 +103,10 @@ def _orthogonal(offset: Tensor, direction: Tensor) -> Tensor:
 
 
 def _log_length(path: Tensor, density: LatentDensity) -> Tensor:
-    """Return the sum of the log path lengths; logarithms make the gradients of paths comparable."""
+    """Return the sum of the log lengths of the paths, with distances weighted by the density.
+
+    With logarithms, the gradients of long and short paths are comparable.
+    """
     steps = path.diff(dim=1).norm(dim=-1).clamp_min(TINY)
     midpoints = (path[:, 1:] + path[:, :-1]) / 2
     log_spacing = -density.log_density(midpoints) / density.active_units

@@ -28,10 +28,10 @@ def draw_scale(
         f = \min \Bigl\{ f_k : \sum_{i: f_i \le f_k} \omega_i \ge
         \mathrm{level} \, (1 + 1 / n_{\mathrm{eff}}) \Bigr\}
 
-    The weights :math:`\omega_i` are equal for all cells of the group. Cells in other groups have a
-    smaller weight, such that all of them together are equivalent to at most four cells of the
-    group. If there are too few cells for this level, the factor is the largest :math:`f_i`, but at
-    least 1.
+    The weights :math:`\omega_i` sum to 1, and :math:`n_{\mathrm{eff}} = 1 / \sum_i \omega_i^2`. All
+    cells of the group have the same weight. Cells in other groups have a smaller weight, such that
+    all of them together are equivalent to at most four cells of the group. If there are too few
+    cells for this level, the factor is the largest :math:`f_i`, but at least 1.
 
     References:
         Distribution-Free Predictive Inference for Regression (Lei et al., 2018),

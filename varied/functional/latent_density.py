@@ -14,7 +14,7 @@ from varied.priors.gmm import MAX_DIMS as MAX_DIMS
 from varied.priors.gmm import GaussianMixture
 from varied.seeding import seeded
 
-#: The fraction of held-out codes that lie below the threshold.
+#: The fraction of held-out codes whose density is below the threshold.
 TAIL = 0.001
 #: The number of codes per component and unit; with fewer, covariance estimates are mostly noise.
 CODES_PER_UNIT = 20
@@ -28,7 +28,7 @@ class LatentDensity:
     Arguments:
         mixture: The mixture of Gaussians.
         threshold: The log-density, in nats, that 99.9% of the held-out codes exceed.
-        active_units: The number D of active units.
+        active_units: The number of active units, but at least 1.
     """
 
     mixture: Prior

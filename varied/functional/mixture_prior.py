@@ -79,7 +79,8 @@ def fit_mixture_prior(
         seed: The random seed.
 
     Returns:
-        The best mixture, or None if none is significantly better than the prior.
+        The best mixture, or None if none is significantly better than the prior, or if there are
+        fewer than 100 codes.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),

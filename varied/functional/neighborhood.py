@@ -68,7 +68,7 @@ def variations(
                 "VAE, or use `interpolate`."
             )
         if scale != 1 and latent_space(model) != "real":
-            raise VariedError("scale requires a real-valued latent space; use scale=1.")
+            raise VariedError(f"scale={scale} requires a real-valued latent space; use scale=1.")
         z = q.sample((n,))
         z = z if scale == 1 else q.mean + scale * (z - q.mean)
         repeated_c = None if c is None else c.repeat(n, 1)
@@ -85,7 +85,8 @@ def nearest_codes(
     .. math:: d(a, b) = \sqrt{\sum_{j \text{ active}} (a_j - b_j)^2 / \sigma_j^2}
 
     where :math:`\sigma_j` is the standard deviation of unit j under the prior. Inactive units (see
-    `varied.evaluate.is_active`) contain only noise and are excluded.
+    `varied.evaluate.is_active`) contain only noise and are excluded. If the latent space is not
+    real-valued, this is the Euclidean distance over all units.
 
     Warning:
         Examples with similar codes are similar in the properties that the model encodes, which may

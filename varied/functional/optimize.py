@@ -148,8 +148,10 @@ def search(
 
     .. math:: \frac{\hat y(z)}{\sigma_y} + \frac{w}{A} \min(\log p(z) - t, 0)
 
-    where :math:`\hat y` is the predicted property, p is the density of the training codes, t is the
-    threshold for its logarithm, A is the number of active units, and w = 1. The codes are decoded.
+    where :math:`\hat y` is the predicted property, :math:`\sigma_y` is its standard deviation over
+    the training data, p is the density of the training codes, t is the threshold for its logarithm,
+    A is the number of active units, and w = 1. If the value is minimized, the sign of the first
+    term is reversed. The codes are decoded.
     Of the examples that satisfy the constraints and have not been evaluated, those with the highest
     prediction at the code *to which they are encoded* are evaluated.
 

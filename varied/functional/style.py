@@ -18,7 +18,8 @@ def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) 
 
     If the context is the content (such as the class of a digit), the code contains only the style
     (such as slant and stroke width), since encoding the context as well would increase the KL. If
-    the prior depends on the context, z is standardized with the mean and the variance of p(z | c).
+    the prior depends on the context, z is first standardized with the mean and the variance of
+    p(z | c), and then transformed to the mean and the variance of p(z | c').
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014), the analogies in

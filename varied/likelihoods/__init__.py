@@ -178,7 +178,7 @@ def _logistic_params(loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Categorical(Likelihood):
-    r"""A softmax over ``levels`` gray levels for each element.
+    r"""A categorical distribution over ``levels`` gray levels for each element.
 
     .. math:: \log p(x = k) = h_k - \log \sum_j e^{h_j}
 

@@ -16,7 +16,7 @@ from varied.nets.causal_transformer import CausalTransformer, CodeDecoder
 
 
 class OneHot(Likelihood):
-    r"""A softmax over the tokens at each position of a sequence of one-hot vectors.
+    r"""A categorical distribution of the token at each position of a one-hot sequence.
 
     .. math:: \log p(x) = \sum_l \log \pi_{l k_l}, \qquad \pi_l = \mathrm{softmax}(h_l)
 
@@ -70,7 +70,7 @@ class AutoregressiveOneHot(Likelihood, d.TokenModel):
         if len(event) != 2:
             raise VariedError(
                 f"likelihood='autoregressive-one-hot' requires sequences of tokens, but the data "
-                f"have shape {event}; use another one, such as likelihood='gaussian'."
+                f"have shape {event}; use another likelihood, such as likelihood='gaussian'."
             )
         check_at_least(
             1, n_features=n_features, token_width=token_width, blocks=blocks, n_heads=n_heads

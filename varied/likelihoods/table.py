@@ -17,7 +17,7 @@ from varied.nets.library_size import InitializedFromRows
 
 
 class TableRow(Likelihood, InitializedFromRows):
-    """Table rows: a mixture for each number or count, and a softmax for each category.
+    """Table rows: mixtures for numbers and counts, and categorical distributions for categories.
 
     See `varied.distributions.TableRow` for the formula and the reference. By default, the
     likelihood also models whether each cell is missing. Missing values are not imputed.

@@ -26,7 +26,7 @@ class LatentModel(nn.Module, ABC):
     compute a loss; objectives compute it from a `Trace`.
     """
 
-    #: p(z), or None if the model has several levels, each with its own prior.
+    #: p(z), or None if each level of the model has its own prior.
     prior: Prior | None
     #: Whether p(x | z, c) depends on the context.
     decoder_reads_context: bool = True
@@ -111,9 +111,10 @@ class LatentModel(nn.Module, ABC):
         Arguments:
             n: The number of draws.
             c: The context, with shape (n, F), or None.
-            temperature: A factor that scales the deviation from the mean of the prior; values below
-                1 result in more typical samples. A ladder VAE also accepts a list with one factor
-                per level, from the bottom level up.
+            temperature: The factor that scales the deviation from the mean of the prior, unless the
+                prior defines another effect (see `varied.distributions.base.Tempered`); values
+                below 1 result in more typical samples. A ladder VAE also accepts a list with one
+                factor per level, from the bottom level up.
 
         Returns:
             Latent variables with shape (n, *latent).
@@ -136,7 +137,7 @@ class LatentModel(nn.Module, ABC):
         raise VariedError("This model has no classes; train one with architecture='m2'.")
 
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:
-        """Draw z from the prior and examples from p(x | z), with shape (n, *event)."""
+        """Draw z from the prior, and return samples from p(x | z, c), with shape (n, *event)."""
         return self.decode(self.sample_prior(n, c), c).sample()
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:

@@ -14,7 +14,8 @@ from varied.nets.random_affine import add_random_affine
 from varied.posteriors import Deterministic
 from varied.trace import ConditionalDistribution
 
-#: The settings of a classifier's network. A spec does not contain them, so they must not change.
+#: The settings of the network of a classifier. They must not change, since a spec does not contain
+#: them, and the weights of a saved model would not fit a network with other settings.
 _SETTINGS: dict[str, dict[str, Any]] = {
     "conv": {"width": 32, "dense_width": 256, "activation": "relu"}
 }
@@ -39,7 +40,8 @@ def build_classifier(
         alternatives: Additional values of ``classifier`` to list in the error message.
 
     Raises:
-        VariedError: If the network is unknown, or the data cannot be augmented.
+        VariedError: If the network is unknown, dropout or augmentation is not possible, or the
+            strength of either is out of range.
     """
     choices = (*alternatives, "same", *NETS)
     if classifier not in choices:
@@ -76,7 +78,9 @@ def add_dropout(net: nn.Module, p: float) -> nn.Module:
         return net
     activations = tuple(ACTIVATIONS.values())
     if not any(isinstance(layer, activations) for layer in net.children()):
-        raise VariedError("This network has no hidden units to drop; omit `dropout`.")
+        raise VariedError(
+            "Dropout follows activations, but this network has no activations; omit `dropout`."
+        )
     layers = [
         nn.Sequential(layer, nn.Dropout(p)) if isinstance(layer, activations) else layer
         for layer in net.children()

@@ -13,7 +13,8 @@ from varied import distributions as d
 from varied.priors import Prior, StandardNormal
 from varied.trace import Level
 
-#: A finite logit (its product with 0 is 0) whose probability is exactly 0 in floating point.
+#: A logit that results in a probability of exactly 0 in floating point. It is finite, so that its
+#: product with 0 is 0.
 EXCLUDED = -1e4
 
 
@@ -38,7 +39,7 @@ def certain_class(y: Tensor) -> d.OneHot:
 
 
 def predict_class(logits: Tensor, c: Tensor | None) -> Tensor:
-    """Return the one-hot label or, if there is none, the most probable class, with shape (B, C)."""
+    """Return the label or, without one, the most probable class, as one-hot with shape (B, C)."""
     index = clamp_to_labels(logits, c).argmax(-1)
     return nn.functional.one_hot(index, logits.shape[-1]).to(logits.dtype)
 
@@ -112,7 +113,7 @@ class ClassPrior(Prior):
         self.register_buffer("uniform", torch.zeros(num_classes), persistent=False)
 
     def classes(self, c: Tensor | None = None) -> d.OneHot:
-        """Return p(y), with probability 1 on the labels."""
+        """Return p(y), with probability 1 on the labels in ``c``."""
         return class_distribution(clamp_to_labels(self.uniform, c))
 
     def forward(self, c: Tensor | None = None) -> Distribution:

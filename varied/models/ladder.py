@@ -167,7 +167,7 @@ class Ladder(LatentModel, AutocastModule):
             return Trace(x, self._likelihood(state, (samples, len(x))), levels, mask, c=c)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return the posteriors of all levels, given the means of higher levels, as a Gaussian."""
+        """Return one Gaussian over all levels, each given the posterior means of higher levels."""
         means, log_variances = list[Tensor](), list[Tensor]()
 
         def posterior_mean(index: int, state: Tensor, p: Distribution) -> Tensor:

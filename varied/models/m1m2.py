@@ -32,7 +32,7 @@ from varied.trace import ConditionalDistribution, Level, Trace
 
 Shape = tuple[int, ...]
 
-#: The minimum standard deviation of the codes in M2; in the prior of M1, it is 1.
+#: The minimum standard deviation of the codes in M2, compared with 1 in the prior of M1.
 MIN_SCALE = 0.05
 
 
@@ -390,8 +390,8 @@ def build_m1m2(
         joint: Whether M1 and M2 are one model, trained with objective='m2'. Otherwise, the gradient
             of M2 does not reach M1, as in the paper, and both are trained with objective='m1m2'.
         classifier: The input or the network of the classifier: "codes" for a classifier of the
-            codes of M1, as in the paper, or "same", "mlp", "conv" or "resnet" for a network that
-            classifies the data.
+            codes of M1, as in the paper, or "same", "mlp", "conv", "conv1d" or "resnet" for a
+            network that classifies the data.
         skip: Whether the decoder of a joint model also depends on the class, so that fewer labels
             are required.
     """

@@ -239,15 +239,15 @@ def build_m2(
 
     Arguments:
         factory: Builds the parts.
-        classifier: The network of q(y | x): "mlp", "conv", "resnet", or "same" for the network that
-            the other parts use.
+        classifier: The network of q(y | x): "mlp", "conv", "conv1d", "resnet", or "same" for the
+            network that the other parts use.
         dropout: The dropout probability of the classifier; with few labels, typical values are 0.2
             to 0.5.
         augment: The strength of random affine transforms of the classifier's input during training;
             0 disables them, and with few labels a typical value is 1. The ELBO remains valid, since
             q(y | x) can be any distribution and the decoder still reconstructs the original image.
-        hidden_units: The number of features of x, and of hidden units of the network of
-            q(z | x, y), which runs once for each class.
+        hidden_units: The number of features that are extracted from x once for all classes, and of
+            hidden units in the network of q(z | x, y), which runs once for each class.
     """
     num_classes, size = class_and_latent_sizes(factory, "m2")
     q_y = build_classifier(factory, classifier, num_classes, dropout, augment)

@@ -35,7 +35,7 @@ def drop_context(c: Tensor | None, p: float, training: bool) -> Tensor | None:
 def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -> Tensor:
     """Return n draws, with shape (n, *event), and scale their deviation from the mean.
 
-    A distribution with a method ``draw`` applies the temperature itself.
+    A `Tempered` distribution applies the temperature itself.
 
     Raises:
         VariedError: If there are several temperatures.
@@ -153,6 +153,9 @@ def build_vae(factory: PartFactory, *, context_dropout: float = 0.0) -> VAE:
 
     References:
         Classifier-Free Diffusion Guidance (Ho & Salimans, 2022), https://arxiv.org/abs/2207.12598
+
+    Raises:
+        VariedError: If the posterior and the prior have different numbers of classes.
     """
     posterior = factory.posterior(factory.latent_shape)
     likelihood = factory.likelihood(factory.shape)

@@ -36,8 +36,9 @@ class TwoLevelQuantizer(Quantizer):
         e_\mathrm{bottom} &= \mathrm{quantize}(b(h, e_\mathrm{top}))
 
     where h is the output of the encoder network, and t and b are networks of this head. The latent
-    variable is a vector, the concatenation of the bottom and the top map. The codes of the top
-    map come first, so an autoregressive prior models the bottom map given the top map.
+    variable is a vector, the concatenation of the bottom and the top map. In the sequence of codes,
+    however, the top map comes first, so an autoregressive prior models the bottom map given the top
+    map.
 
     References:
         Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., 2019),
@@ -89,7 +90,7 @@ class TwoLevelQuantizer(Quantizer):
         return _concatenate(self.bottom_quantizer.lookup(bottom), self.top_quantizer.lookup(top))
 
     def init_codebook(self, rows: Tensor) -> None:
-        """Initialize the top-level codebook from data, and then the bottom-level codebook."""
+        """Initialize the codebook of the top map, and then the codebook of the bottom map."""
         h = rows.reshape(-1, *self.feature_shape)
         self.top_quantizer.init_from_data(self.top.outputs(h))
         bottom_input = self._bottom_input(h, _codes(self.top, h).value)

@@ -13,7 +13,7 @@ from varied.nets.autocast import AutocastModule
 
 
 class KVCache:
-    """A KV cache: the keys and values of the preceding tokens.
+    """The KV cache of a block: the keys and values of the preceding tokens.
 
     Arguments:
         tokens: The length of the complete sequence.
@@ -24,7 +24,7 @@ class KVCache:
         self.buffers: tuple[Tensor, ...] = ()
 
     def append(self, *tensors: Tensor) -> list[Tensor]:
-        """Append a key and a value with shape (N, heads, 1, width), and return the full cache."""
+        """Append the key and value of a token, with shape (N, heads, 1, width), and return all."""
         if not self.buffers:
             rows, heads, _, width = tensors[0].shape
             shape = (rows, heads, self.tokens, width)
@@ -78,7 +78,9 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
 
 
 class CausalTransformer(AutocastModule):
-    """A transformer that predicts each code from the preceding ones and optional features.
+    """A transformer that predicts each code from the preceding codes.
+
+    Optionally, the prediction also depends on a context and on features of each position.
 
     Arguments:
         codes: The size of the codebook.

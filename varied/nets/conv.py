@@ -57,11 +57,11 @@ def conv(
         initialization.
 
     Raises:
-        VariedError: If neither shape is an image, or repeated downsampling by 2 does not result in
-            the smaller shape.
+        VariedError: If neither shape is an image, repeated downsampling by 2 does not result in the
+            smaller shape, or a setting is invalid.
     """
     act = lookup(ACTIVATIONS, activation, "activation")
-    upsample_type = lookup(UPSAMPLES, upsample, "upsample")
+    upsample_type = lookup(UPSAMPLES, upsample, "upsampling method")
     sizes = resolve_sizes(inputs, outputs, depth, "conv")
     if is_encoder(inputs, outputs, "conv"):
         net = _encoder(inputs, outputs, width, sizes, dense_width, act)

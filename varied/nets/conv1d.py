@@ -32,7 +32,7 @@ def conv1d(
         activation: The activation: gelu, relu, silu, softplus or tanh.
 
     Raises:
-        VariedError: If neither shape is a sequence, or the kernel size is even.
+        VariedError: If neither shape is a sequence, or a setting is invalid.
     """
     check_at_least(1, width=width, kernel_size=kernel_size)
     if kernel_size % 2 == 0:

@@ -76,7 +76,8 @@ def resolve_sizes(inputs: Shape, outputs: Shape, depth: int | None, name: str) -
         name: The name of the network, for error messages.
 
     Raises:
-        VariedError: If downsampling by 2, ``depth`` times, does not result in the smaller shape.
+        VariedError: If neither shape is (C, H, W), ``depth`` is negative, or downsampling by 2
+            (``depth`` times, if it is set) does not result in the smaller size.
 
     Example:
         >>> resolve_sizes((1, 28, 28), (64, 7, 7), None, "conv")

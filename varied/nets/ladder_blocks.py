@@ -34,7 +34,7 @@ class ScaledResidual(nn.Module):
 class LadderBlocks(ABC):
     """Builds the blocks of a ladder VAE, in which level 1 is closest to the data.
 
-    A deterministic state is passed up the ladder from the data, and down from the top.
+    A deterministic state is passed from the data up to the top level, and from there back down.
 
     Arguments:
         shape: The shape of one example.

@@ -46,7 +46,7 @@ def mlp(
         gated: Whether to use gated linear units instead of the activation.
 
     Raises:
-        VariedError: If the width is below 1 or the depth is negative.
+        VariedError: If the width is below 1, the depth is negative, or the activation is unknown.
     """
     if width < 1 or depth < 0:
         raise VariedError(

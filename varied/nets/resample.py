@@ -3,8 +3,8 @@ r"""Downsampling and upsampling of feature maps by 2, with an optimized CPU path
 A 4 x 4 convolution with stride 2 is a linear map of patches: the input is unfolded into patches,
 which are multiplied by the weights. A transposed convolution is its adjoint: the input is
 multiplied by the weights, and the resulting patches are folded into the output and summed where
-they overlap. Unfolding and folding are adjoint to each other, so each is the derivative of the
-other.
+they overlap. Unfolding and folding are adjoint to each other, so the gradient of each is computed
+by the other.
 
 In bfloat16 on a CPU, with many channels and small maps, PyTorch's convolutions take up to 2.5 times
 as long as these matrix products, and the gradient of a bias takes as long as that of the weights.

@@ -43,7 +43,7 @@ def resnet(
 
     Raises:
         VariedError: If neither shape is an image, repeated downsampling by 2 does not result in the
-            smaller shape, or ``blocks`` is below 1.
+            smaller shape, or a setting is invalid.
     """
     if blocks < 1:
         raise VariedError(
@@ -94,7 +94,8 @@ def _decoder(
 
 def _norm(channels: int) -> nn.Module:
     # Use group instead of batch normalization, so that the examples of a batch are independent.
-    # Each group has at least four channels, since a single value would be normalized to 0.
+    # Each group has at least four channels, or all of them if there are fewer, since a single value
+    # would be normalized to 0.
     return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
 

@@ -140,8 +140,8 @@ def vae_gan(
         pixel_weight: The weight of the pixel likelihood: a number or a schedule. The paper uses 0,
             in which case a learned scale of the likelihood is not trained.
         beta: The weight of the KL: a number or a schedule.
-        adv_weight: The weight of the generator loss; at 1, its gradient has the same norm as the
-            gradient of the feature reconstruction.
+        adv_weight: The weight of the generator loss relative to the feature reconstruction; at 1,
+            the gradients of the two have the same norm.
         disc_start: The fraction of training (below 1), or the step, at which adversarial training
             starts; before that, the objective is the negative ELBO.
         recon_tolerance: The relative increase in the squared error over its lowest value beyond
@@ -182,8 +182,9 @@ def patchgan(
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x) \,\|\, p(z))
         - w \lambda \, \mathbb E_q D(\mu(z))
 
-    See `varied.discriminators.PatchGAN` for the definition of :math:`\lambda` and the
-    discriminator loss.
+    See `varied.discriminators.PatchGAN` for the definition of :math:`\lambda`, the discriminator
+    loss, and the distance between feature maps that is added to :math:`-D` if ``feature_weight`` is
+    positive.
 
     References:
         Taming Transformers for High-Resolution Image Synthesis (Esser et al., 2021),

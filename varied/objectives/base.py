@@ -40,7 +40,8 @@ class Objective(nn.Module):
 
     .. math:: L = \frac1B \sum_b \sum_i w_i(t) \, f_i(b)
 
-    The unweighted reconstruction and KL are always reported, even if they are not among the terms.
+    The unweighted reconstruction is always reported, and the KL if a term requires a density, even
+    if they are not among the terms.
 
     Arguments:
         terms: The terms with their weights.
@@ -90,12 +91,14 @@ class Objective(nn.Module):
 
         Arguments:
             trace: The trace of a forward pass.
-            step: The step at which to evaluate scheduled values; None leaves them unchanged.
+            step: The step at which to evaluate scheduled values; None leaves them unchanged. If the
+                length of a schedule is a fraction of training, its final value is used.
 
         Returns:
-            The loss, a scalar, and batch means by name: each unweighted term, ``reconstruction``
-            and ``kl`` if they exist, ``beta`` (the weight of the KL), and the losses of the
-            discriminators, which are part of the loss but train only the discriminators.
+            The loss, a scalar, and detached scalars by name: the batch mean of each unweighted
+            term, ``reconstruction``, ``kl`` if a term requires a density, ``beta`` (the weight of
+            the KL, if there is one), the losses of the discriminators, which are part of the loss
+            but train only the discriminators, and other values that the discriminators log.
         """
         if step is not None:
             self.set_step(step)
@@ -124,7 +127,9 @@ class Objective(nn.Module):
                 weight.update(value.detach())
 
     def _report(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction and the KL if they are not among the terms, and beta.
+        """Return beta, and the reconstruction and the KL if they are not among the terms.
+
+        The KL is returned only if a term requires a density.
 
         If the cells of a row depend on each other, the reconstruction for independent cells is also
         returned.

@@ -45,7 +45,7 @@ def joint_vae(
     continuous_capacity: Number = Linear(0, 20, 0.7),  # noqa: B008
     discrete_capacity: Number = Linear(0, 2.2, 0.7),  # noqa: B008
 ) -> Objective:
-    r"""Reconstruction, and separate capacities for continuous and discrete latent variables.
+    r"""Reconstruction plus capacity terms for continuous and for discrete latent variables.
 
     .. math:: \mathbb E_q[-\log p(x \mid z, y)] + \gamma \left| \overline{KL}_z - C_z \right|
         + \gamma \left| \overline{KL}_y - C_y \right|
@@ -107,7 +107,7 @@ def beta_tc_vae(
 
 
 def dip_vae(variant: str = "i", lambda_od: Number = 10.0, lambda_d: Number = 10.0) -> Objective:
-    r"""DIP-VAE: the negative ELBO plus penalties that pull the covariance toward the identity.
+    r"""DIP-VAE: the negative ELBO plus penalties that pull the covariance of codes to the identity.
 
     .. math:: -\mathrm{ELBO} + \lambda_{od} \textstyle\sum_{i \ne j} C_{ij}^2
         + \lambda_d \textstyle\sum_i (C_{ii} - 1)^2

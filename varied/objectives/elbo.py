@@ -32,12 +32,13 @@ def elbo(
 
     Arguments:
         beta: The weight of the KL: a number, or a schedule such as linear(0, 1, 2000).
-        free_bits: The minimum KL of each latent dimension, in nats: a number or a schedule.
-        free_bits_per_level: The minimum KL of each level of latent variables, in nats: a number or
-            a schedule.
-        gaussian_weight: The weight of a Gaussian likelihood with the same mean, which is mixed with
-            the likelihood: a number or a schedule. With a schedule that decreases to 0, the means
-            are learned before the scales.
+        free_bits: The threshold, in nats, below which the mean KL of a latent dimension receives no
+            gradient: a number or a schedule; 0 for none.
+        free_bits_per_level: The threshold, in nats, below which the mean KL of a level of latent
+            variables receives no gradient: a number or a schedule; 0 for none.
+        gaussian_weight: The weight of a Gaussian with the same mean in a weighted mean of its
+            log-likelihood and the log-likelihood of the model: a number or a schedule. With a
+            schedule that decreases to 0, the means are learned before the scales.
     """
     check_not_negative("0 is equivalent to objective='reconstruction'", beta=beta)
     check_not_negative("use a schedule such as linear(1, 0, 0.4)", gaussian_weight=gaussian_weight)

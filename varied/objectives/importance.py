@@ -34,8 +34,8 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
     """
     _check_at_least_one(samples=samples)
     estimator = lookup(GRADIENT_ESTIMATORS, gradient_estimator, "gradient estimator")
-    if n_kept:
-        _check_at_least_one(n_kept=n_kept)
+    if n_kept < 0:
+        raise VariedError(f"n_kept={n_kept} must not be negative; use 0 to keep all draws.")
     is_plain = estimator is SubsampledIWAE and not n_kept
     term = iwae_term if is_plain else estimator(n_kept)
     return Objective(WeightedTerm("iwae", term), samples=samples)

@@ -9,7 +9,7 @@ from varied.terms import MMD, WeightNorm, code_norm, gradient_penalty, kl, recon
 
 
 def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq") -> Objective:
-    r"""InfoVAE: the negative ELBO with a lower KL weight, plus the squared MMD to the prior.
+    r"""InfoVAE: the negative ELBO with a KL weight of 1 - alpha, plus the squared MMD to the prior.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + (1 - \alpha) \, KL(q(z \mid x) \,\|\, p(z))
         + (\alpha + \lambda - 1) \, \mathrm{MMD}^2(q(z), p(z))
@@ -23,7 +23,7 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
         https://arxiv.org/abs/1706.02262
 
     Arguments:
-        alpha: The difference between 1 and the weight of the KL, which is 1 - alpha; at most 1.
+        alpha: The reduction of the weight of the KL, which is 1 - alpha; at most 1.
         mmd_weight: The parameter lambda of the paper, in nats per unit of the squared MMD.
         kernel: The kernel of the MMD: "imq" or "rbf".
     """

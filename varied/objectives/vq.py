@@ -12,9 +12,10 @@ def vq_vae(vq_weight: Number = 1.0) -> Objective:
 
     .. math:: -\log p(x \mid z) + w \, L_\mathrm{quantizer}
 
-    For "vq", the loss of the quantizer is the commitment loss, plus the codebook loss if
-    codebook_update='gradient'; for "fsq", it is 0. Both terms are sums over dimensions. The KL to a
-    uniform prior over codes is constant and therefore omitted.
+    With posterior='vq', the loss of the quantizer is the commitment loss, plus the codebook loss if
+    codebook_update='gradient'; with posterior='fsq', it is 0. For the other quantizers, see
+    `varied.quantizers`. Squared distances are summed over dimensions. The KL to a uniform prior
+    over codes is constant and therefore omitted.
 
     References:
         Neural Discrete Representation Learning (van den Oord et al., 2017),

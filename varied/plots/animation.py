@@ -153,7 +153,7 @@ def _add_header(image: Image.Image, caption: str, progress: float) -> Image.Imag
 
 
 def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
-    """Reduce colors to a palette, and gray levels to 64, which look the same in smaller files."""
+    """Reduce colors to a palette, or gray images to 64 levels; smaller files look the same."""
     if frames.ndim == 4 or frames.shape[-1] == 1:
         grays = [round(level / 255 * 63) * 255 // 63 for level in range(256)]
         return [image.convert("L").point(grays) for image in images]

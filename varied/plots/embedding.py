@@ -21,9 +21,9 @@ def aligned_embeddings(codes: Sequence[Array], *, seed: int = 0) -> tuple[list[A
 
     Codes with two dimensions are used as they are; codes with one dimension get random jitter as
     the second coordinate. Otherwise, codes are embedded with t-SNE, which starts each stage from
-    the previous one. If t-SNE would take more than about 20 seconds, or there are fewer than 10
-    examples, codes are projected onto the principal components of the last stage. In each case,
-    examples whose codes hardly change stay in about the same place.
+    the previous one. If t-SNE would take more than about 20 seconds, or there are fewer than 10 or
+    more than 2,000 examples, codes are projected onto the principal components of the last stage.
+    In each case, examples whose codes hardly change stay in about the same place.
 
     Arguments:
         codes: The codes of the same examples at each stage of training: T arrays with shape (N, D).

@@ -82,14 +82,14 @@ def loss_overlay(histories: Mapping[str, Rows], path: StrPath) -> Path:
         The path.
 
     Raises:
-        VariedError: If no run has a validation row.
+        VariedError: If no run has a finite validation loss.
     """
     lines = [
         _validation_line(name, _split(rows, "validation"), style.class_style(index)[0])
         for index, (name, rows) in enumerate(histories.items())
     ]
     if not any(len(line.y) for line in lines):
-        raise VariedError(EMPTY)
+        raise VariedError("No run has a finite validation loss; train for at least one step.")
     figure = style.new_figure(7.6, 4.2)
     ax = figure.subplots()
     style.prepare_axes(ax, "Validation −ELBO (nats)", "epoch")

@@ -44,8 +44,8 @@ class GumbelSoftmax(_Categorical):
 
     .. math:: z_v = \mathrm{softmax}((h_v + g_v) / \tau), \qquad g \sim \mathrm{Gumbel}(0, 1)
 
-    Each group of ``n_classes`` channels is one categorical variable. The KL between the class
-    probabilities is computed in closed form.
+    Each group of ``n_classes`` channels is one categorical variable. The KL is computed in closed
+    form from the class probabilities.
 
     References:
         Categorical Reparameterization with Gumbel-Softmax (Jang et al., 2016),

@@ -24,7 +24,8 @@ class Prior(nn.Module, ABC):
         event: The shape of a latent variable.
     """
 
-    #: The properties that the distributions provide to terms: "density", "marginals" or "parts".
+    #: The properties that the distributions provide to terms: "density", "marginals" or "parts"
+    #: (the distribution is a product, and the KL of each factor has a closed form).
     provides: frozenset[str] = frozenset({"density", "marginals"})
     #: Whether the constructor takes the number of context features as its second argument.
     reads_context: bool = False

@@ -77,7 +77,7 @@ class ConditionalNormal(Prior):
         .. math:: p(z) = \frac1N \sum_n p(z \mid c_n)
 
         Arguments:
-            c: The contexts, with shape (N, F).
+            c: The contexts over which to average, with shape (N, F).
         """
         contexts, counts = torch.unique(c, dim=0, return_counts=True)
         p = self._elements(contexts)

@@ -30,7 +30,8 @@ class Flow(Prior):
 
     The initial distribution is close to the standard normal. "maf" and "nsf" are more expressive,
     but sampling requires one pass for each dimension; with "realnvp" and "nsf-coupling", it
-    requires two passes. The splines of "nsf" and "nsf-coupling" transform values between -5 and 5.
+    requires two passes. The splines of "nsf" and "nsf-coupling" change only values between -5
+    and 5.
 
     References:
         Variational Lossy Autoencoder (Chen et al., 2016), https://arxiv.org/abs/1611.02731;
@@ -94,7 +95,7 @@ class FlowDistribution(Tempered, UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The transformed mean of the base distribution, which is not the mean of the samples."""
+        """The transformed mean of the base distribution, in general not the mean of the flow."""
         return self._from_base(self.flow.base.mean)
 
     def _from_base(self, noise: Tensor) -> Tensor:

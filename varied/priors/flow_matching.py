@@ -102,7 +102,10 @@ class FlowMatching(ExPostPrior):
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Compute the mean and scale for standardization from latents with shape (N, *event)."""
+        """Set the mean and scale from latents with shape (N, *event); mark the prior as fitted.
+
+        The network is then trained on the standardized latents.
+        """
         mean, std = mean_and_std(x)
         self.shift.copy_(mean)
         self.scale.copy_(std)

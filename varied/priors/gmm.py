@@ -57,7 +57,8 @@ class GaussianMixture(ExPostPrior):
         """Fit the mixture to latents with shape (N, *event); the context is ignored.
 
         Raises:
-            VariedError: If there are fewer latents than components, or a value is not finite.
+            VariedError: If there are fewer than two latents, or fewer latents than components, or a
+                value is not finite.
         """
         from sklearn.mixture import GaussianMixture  # takes half a second to import
 

@@ -18,6 +18,9 @@ class HypersphericalUniform(Prior):
     References:
         Hyperspherical Variational Auto-Encoders (Davidson et al., 2018),
         https://arxiv.org/abs/1804.00891
+
+    Arguments:
+        event: The shape of a latent variable, (D), where D is at least 2.
     """
 
     provides: frozenset[str] = frozenset({"density"})

@@ -139,7 +139,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
     @property
     @torch.no_grad()
     def mean(self) -> Tensor:
-        """The latent to which zero noise is transported, which is not the mean of the samples."""
+        """The latent to which zero noise is transported, in general not the mean of the flow."""
         lead = self.batch_shape
         zero = self.shift.new_zeros(lead.numel(), self.size)
         return self._to_latents(self._integrate(zero, *expand_context(self.c, lead)), lead)

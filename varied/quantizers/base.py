@@ -27,7 +27,7 @@ class Quantized:
     """The result of quantizing M vectors.
 
     Arguments:
-        value: The quantized vectors, with shape (M, C), whose gradients are passed to the input.
+        value: The quantized vectors, with shape (M, C); their gradients are passed to the input.
         index: The codes, as int64 with shape (M, depth).
         cost: The loss of the quantizer for each vector, with shape (M).
     """
@@ -92,7 +92,7 @@ class Quantizer(Head):
         """Initialize the codebook from finite vectors with shape (M, C)."""
 
     def build(self, h: Tensor) -> Distribution:
-        """Return quantized latents with the shape of ``h``."""
+        """Return a point mass on the quantized latents, with the shape of ``h``."""
         lead = h.shape[: h.dim() - len(self.event_shape)]
         quantized = self.quantize(self._to_rows(h))
         # The first codes of all positions precede the second codes.

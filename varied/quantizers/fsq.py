@@ -20,17 +20,17 @@ class FSQ(RoundingQuantizer):
 
     where :math:`o_i` is 1/2 for an even number of levels and 0 otherwise, and the shift :math:`s_i`
     maps 0 to 0. There is no codebook loss, and the gradient of the rounding is straight-through. If
-    the latent has a different number of channels, learned linear maps project the latent to these
-    values and back. The values are standardized before they are bounded, so that all levels are
-    used.
+    the number of channels differs from the number of these values, learned linear maps project the
+    latent to the values and back. The values are standardized before they are bounded, so that all
+    levels are used.
 
     References:
         Finite Scalar Quantization: VQ-VAE Made Simple (Mentzer et al., 2023),
         https://arxiv.org/abs/2309.15505
 
     Warning:
-        The code in the paper computes the shift with tan instead of atanh, so that, contrary to the
-        text, 0 is not mapped to 0. This implementation maps 0 to 0.
+        The code published with the paper computes the shift with tan instead of atanh, so that,
+        contrary to the text, 0 is not mapped to 0. This implementation maps 0 to 0.
 
     Arguments:
         event: The shape of a latent variable, (C, *rest), with one code for each position of rest.

@@ -35,7 +35,8 @@ class ResidualVQ(Quantizer):
             position of rest.
         codebook_size: The size of each codebook.
         n_quantizers: The number of codebooks.
-        codebook_update: How to train the codebooks: "ema" (moving averages) or "gradient".
+        codebook_update: The training method of the codebooks: "ema" (moving averages) or
+            "gradient".
         commitment_weight: The weight of the commitment loss.
         codebook_decay: The decay of the moving averages.
         dead_code_threshold: The usage, relative to the mean, below which an entry is replaced with

@@ -36,7 +36,7 @@ class VQ(NearestQuantizer):
     Arguments:
         event: The shape of a latent variable, (C, *rest), with one code for each position of rest.
         codebook_size: The size of the codebook.
-        codebook_update: How to train the codebook: "ema" (moving averages) or "gradient".
+        codebook_update: The training method of the codebook: "ema" (moving averages) or "gradient".
         commitment_weight: The weight of the commitment loss.
         codebook_decay: The decay of the moving averages.
         dead_code_threshold: The usage, relative to the mean, below which an entry is replaced with

@@ -68,7 +68,7 @@ class AnomalyReference:
         return (
             f"{100 * self.cluster:.1f}% of the training rows form a small separate cluster, which "
             "is learned as normal; remove them if they are anomalies "
-            "(varied.evaluate.separate_cluster returns a mask), and train again.",
+            "(varied.evaluate.separate_cluster finds them), and train again.",
         )
 
     def add_cost(

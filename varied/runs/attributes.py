@@ -217,10 +217,11 @@ def _list(words: Sequence[str]) -> str:
 def frequent_levels(
     candidates: Mapping[str, Attribute],
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return each level that enough rows have and enough lack, with the `Attribute.having` result.
+    """Return the result of `Attribute.having` for frequent levels, by "attribute: level".
 
-    For an attribute with two levels, only the rarer level is returned ("high" for a numeric
-    attribute), since the other one is its complement.
+    A level is frequent if at least 10 rows have it, at least 10 rows have another level, and it is
+    among the 10 most frequent levels of the attribute. For an attribute with two levels, only the
+    rarer level is returned ("high" for a numeric attribute), since the other one is its complement.
     """
     levels = {}
     for attribute in candidates.values():

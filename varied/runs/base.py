@@ -124,8 +124,9 @@ class RunBase:
         """
         if not self.has_euclidean_latent:
             raise VariedError(
-                f"{use} requires real-valued latent variables, but those of this run are on a "
-                "sphere or discrete; use interpolate, or train with --model vae."
+                f"{use} requires real-valued latent variables, but the latent variables of this "
+                "run are on a sphere or discrete; use interpolate with path='linear', or train "
+                "with --model vae."
             )
 
     # Data
@@ -211,7 +212,7 @@ class RunBase:
         return tuple(self.metadata.get("label_columns", [name] if name else []))
 
     def label_pattern(self, source: Any) -> str | None:
-        """The pattern of file names with which the labels were read, if the source is a path."""
+        """Return the file name pattern of the labels if the source is a path, otherwise None."""
         labels = self.metadata["options"].get("labels")
         return labels if is_pattern(labels) and isinstance(source, str | Path) else None
 
@@ -380,7 +381,10 @@ class RunBase:
         return list(self.context.decode(c.expand(*shape, -1).flatten(0, -2)))
 
     def _most_probable(self, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-        """Return the most probable classes, one-hot with shape (*shape, C), or None."""
+        """Return the most probable classes, one-hot with shape (*shape, C).
+
+        If the model does not infer classes, return None.
+        """
         if not self.model.num_classes:
             return None
         probabilities = classify(self.model, lambda x: x, iter_batches(x, size=BATCH_ROWS))

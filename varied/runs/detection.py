@@ -152,7 +152,7 @@ class AnomalyReport:
 
         images, captions = self.images[rows], [f"{self.score[i]:.1f}" for i in rows]
         excess = self.excess[rows].clip(0).sum(1)
-        if excess.shape[1:] != images.shape[1:3]:  # drawings do not have the pixels of the data
+        if excess.shape[1:] != images.shape[1:3]:  # the images are drawings, as of molecules
             return plots.grid(images, path, captions=captions)
         scale = np.quantile(excess, 0.995) or 1.0
         maps = (colormaps["magma"](excess / scale)[..., :3] * 255).astype(np.uint8)
@@ -200,7 +200,8 @@ def detect(
         seed: The random seed; the score of an example depends only on the seed and the example.
 
     Raises:
-        VariedError: If the model has no density, or ``max_fpr`` is not between 0 and 1.
+        VariedError: If the model has no density, the method is unknown, or ``max_fpr`` is not above
+            0 and below 1.
     """
     if not 0 < max_fpr < 1:
         raise VariedError(f"max_fpr={max_fpr} must be above 0 and below 1, such as 0.05.")

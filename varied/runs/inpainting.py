@@ -37,22 +37,22 @@ def inpaint(
 
     Arguments:
         run: The run.
-        source: The images; None uses the test rows. Pixels in the mask are not used.
-        mask: The left edge, top edge, width and height of the region, in pixels at the image size
-            of the run, as a string ("7,7,14,14") or a tuple; or an image (a path or an array) that
-            is white where pixels are missing.
+        source: The images; None uses the test rows. Pixels in the region are not used.
+        mask: The region to fill: its left edge, top edge, width and height, in pixels at the image
+            size of the run, as a string ("7,7,14,14") or a tuple; or an image (a path or an array)
+            that is white in the region.
         n: The number of images.
         n_draws: The number of draws for each image.
         samples: The number of proposed codes from which each draw is resampled.
         sweeps: The number of times that a completed image is encoded again, which is necessary if
-            the encoder was trained without masks.
+            the encoder was trained on complete images.
         seed: The random seed.
 
     Returns:
         A result with shape (n, 1 + n_draws).
 
     Raises:
-        VariedError: If the run was not trained on images, or the mask is invalid.
+        VariedError: If the run was not trained on images, or the region is invalid.
     """
     pixels = torch.from_numpy(run.codec.parse_mask(mask))
     x, c = run.model_input(run.read(source).head(n))

@@ -145,6 +145,9 @@ def neighbors(run: RunBase, query: Any = None, among: Any = None, *, n: int = 5)
         query: The examples whose neighbors are returned; None uses the test rows.
         among: The examples to search; None searches the training rows.
         n: The number of neighbors for each query.
+
+    Raises:
+        VariedError: If fewer than n examples are searched, or no latent dimension is active.
     """
     queries = run.read(query)
     searched = run.split("train") if among is None else run.read(among)

@@ -218,7 +218,7 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"^above\.", "m2."),
 ]
 
-#: Additional patterns for M2, whose weights have the same names as those of a plain VAE.
+#: Additional patterns for M2, whose weights had the names of the weights of a plain VAE.
 OLD_M2_WEIGHTS: list[tuple[str, str]] = [(r"^(trunk|encoder|decoder)\.", r"vae.\1.")]
 
 #: The old file and key of each factor that was calibrated on validation rows, by its new name.

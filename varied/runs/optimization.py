@@ -139,8 +139,8 @@ def optimize(
     A predictor of the property is fitted to the codes of training rows. Within a ball around the
     code of each example, the search follows the gradient of the prediction and of the density of
     the training codes. The resulting codes are decoded, and the decoded examples are encoded again.
-    An example is discarded if its new code is far from the code that was decoded, or has a low
-    density. See `varied.functional.search`.
+    An example is discarded if its new code is far from the code that was decoded, is outside the
+    ball, or has a low density. See `varied.functional.search`.
 
     Warning:
         A predicted property may be wrong, especially for examples that differ from the training

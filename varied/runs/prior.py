@@ -29,7 +29,8 @@ def prepare_prior(run: RunBase, name: str, **settings: Any) -> tuple[Plan, Itera
     prior = compose_prior(run.spec, part, model.encoder)
     if not prior.is_fittable:
         raise VariedError(
-            f"prior='{name}' cannot be fitted to codes; use gmm, flow or flow-matching."
+            f"prior='{name}' cannot be fitted to codes; use gmm, flow or flow-matching, or "
+            "transformer for codebook indices."
         )
     return plan, _fit(run, part, prior, plan)
 

@@ -56,8 +56,9 @@ def sample(
         seed: The random seed.
 
     Raises:
-        VariedError: If n is not positive, a label is passed to a run that is not conditional, or a
-            covariate or a class is unknown.
+        VariedError: If n is not positive; a label is passed to a run that is not conditional; a
+            covariate or a class is unknown; or variations are requested, but the scale is negative
+            or the posterior is deterministic.
     """
     sample_x = run.codec.decodes_by_sampling if sample_x is None else sample_x
     if n is not None and n < 1:

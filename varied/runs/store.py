@@ -44,7 +44,8 @@ class Frame:
 
     Arguments:
         codes: The posterior means of fixed test rows, with shape (N, D).
-        samples: Samples decoded from fixed latent variables, in the form in which they are plotted,
+        samples: Samples decoded from fixed latent variables or, if the prior is fitted after
+            training, reconstructions of fixed test rows, in the form in which they are plotted,
             with shape (M, ...).
         epoch: The number of completed passes over the training rows.
         step: The number of completed steps.
@@ -245,7 +246,7 @@ class Store:
             try:
                 tensors, notes = read_tensors(path)
             except VariedError as error:
-                notices.append(f"{error} The previous checkpoint is used instead.")
+                notices.append(f"{error} An earlier checkpoint is used, if there is one.")
                 continue
             _load(step, _under(tensors, "step/"), path)
             return _state(notes["state"], _under(tensors, "moments/")), notices

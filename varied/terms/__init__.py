@@ -3,7 +3,7 @@
 Terms sum over the dimensions of the data, and the objective averages over the batch. A term that
 depends on the entire batch (such as a covariance or a distance between two sets of codes) returns
 the same value for each example, so that averaging does not change the value. The properties that a
-term requires of the distributions ("density", "marginals") are checked before training.
+term requires of the distributions (such as "density" or "marginals") are checked before training.
 """
 
 from varied.terms.aggregate_posterior import (

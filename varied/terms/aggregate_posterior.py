@@ -175,6 +175,8 @@ class VariancePenalty(Term):
     .. math:: \textstyle\sum_i (\mathrm{Cov}[\mu(x)]_{ii} + [\mathrm{ii}] \, \mathbb E \sigma_i^2(x)
         - 1)^2
 
+    where :math:`[\mathrm{ii}]` is 1 for variant "ii" and 0 for variant "i".
+
     References:
         Variational Inference of Disentangled Latent Concepts from Unlabeled Observations
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848

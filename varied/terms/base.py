@@ -73,7 +73,7 @@ def requires(*names: str, can_compile: bool = True) -> Callable[[TermFunction], 
 
 
 def full_precision(function: F) -> F:
-    """Disable autocast in a function or method that takes a trace.
+    """Disable autocast in a function or method whose last argument is a trace.
 
     Differences between nearly equal numbers vanish in bfloat16.
     """

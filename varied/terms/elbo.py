@@ -62,7 +62,7 @@ class MixedReconstruction(nn.Module, Term):
 
 
 def _gaussian_reconstruction(trace: Trace) -> Tensor:
-    """Return the negative log-likelihood of a Gaussian with the optimal variance, shape (B)."""
+    """Return the negative Gaussian log-likelihood with the optimal variance, with shape (B)."""
     observed = torch.ones_like(trace.x) if trace.mask is None else trace.mask.to(trace.x)
     error = trace.expect(((trace.x - trace.px.mean).square() * observed).flatten(2).sum(-1))
     n = observed.flatten(1).sum(-1)

@@ -260,7 +260,7 @@ def _log_weight(trace: Trace) -> Tensor:
     if trace.weights is not None:
         raise VariedError(
             "Importance-weighted bounds require equally weighted draws, but the draws of this "
-            "model have different weights; use objective='elbo'."
+            "model have different weights; use objective='m2' or objective='elbo'."
         )
     return trace.log_weight
 

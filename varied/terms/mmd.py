@@ -17,7 +17,7 @@ KERNELS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "rbf": lambda square, width: torch.exp(-square / width),
 }
 
-#: The factors by which the bandwidth is multiplied.
+#: The factors s by which the bandwidth 2 D is multiplied.
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 

@@ -88,7 +88,7 @@ def ssim_map(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Two maps, cropped to the pixels around which the window fits. The side of the window is 11
-        pixels, or the largest odd number of pixels that fits into the image.
+        pixels or, for smaller images, the largest odd number of pixels that fits into the image.
     """
     maps = torch.cat([x, y, x * x, y * y, x * y], 1)
     window = _gaussian_window(min(x.shape[2:])).to(x)

@@ -36,8 +36,8 @@ class PIController(AdaptiveWeight):
         I_t = I_{t-1} - K_i e_t,
 
     clamped to :math:`[\beta_{min}, \beta_{max}]`. If the term is above the target, its weight
-    increases. The integral is clamped to the same range to prevent windup. In the paper,
-    integration instead stops at the bounds, so the weight may remain at a bound.
+    increases. To prevent windup, the integral is clamped to :math:`[0, \beta_{max} - \beta_{min}]`.
+    In the paper, integration instead stops at the bounds, so the weight may remain at a bound.
 
     An error changes the weight of the next step, in `set_step`. The entire state is stored in
     buffers, so a resumed run continues with the same weight.
@@ -83,7 +83,10 @@ class PIController(AdaptiveWeight):
         self.value.copy_(weight.clamp(self.min_weight, self.max_weight))
 
     def update(self, value: Tensor) -> None:
-        """Record the batch mean of the term, in nats, unless it is not finite."""
+        """Record the batch mean of the term, in nats.
+
+        A value that is not finite is ignored, as are all values while gradients are disabled.
+        """
         if not torch.is_grad_enabled():
             return
         error = self.target.value - value.detach()

@@ -24,9 +24,9 @@ _DEFAULT_MINUTES = 10.0
 #: The number of rows over all epochs that determines the default number of epochs, and the minimum
 #: and maximum number of epochs. The values were chosen by experiments on tables.
 _TOTAL_ROWS, _MIN_EPOCHS, _MAX_EPOCHS = 2_000_000, 20, 200
-#: The minimum number of steps of a training run that is limited by minutes, and the maximum number
-#: of epochs for these steps. On 500 digits, -ELBO was 162 nats after 600 steps and 144 nats after
-#: 1,800.
+#: If the default duration is a number of minutes, training is also limited to a number of epochs.
+#: These values are the minimum number of steps that this limit allows, and its maximum. On 500
+#: digits, -ELBO was 162 nats after 600 steps and 144 nats after 1,800.
 _MIN_STEPS, _LIMIT_OF_EPOCHS = 5_000, 1_000
 #: The plan for fully connected networks with at least 5,000 rows, from experiments on digits.
 _MLP_PLAN, _MLP_ROWS = Plan(batch_size=256, lr=4e-3), 5000
@@ -52,8 +52,8 @@ _CLASSIFIER_REASON = (
     "--augment 0 to turn this off."
 )
 #: The number of binary images below which `conv` is the default, and the minimum height and width.
-#: In a few minutes, `mlp` is better on 60,000 digits, but not on gray images, and not on 30,000
-#: characters (`benchmarks/networks.py`).
+#: After a few minutes of training, `mlp` is better on 60,000 digits, but not on gray images, and
+#: not on 30,000 characters (`benchmarks/networks.py`).
 _CONV_ROWS, _MIN_SIZE = 40_000, 16
 _CONV_DEFAULT = Default("conv", "convolutions are better on gray images, and on few binary images")
 #: The dimension of the codebook entries.
@@ -227,13 +227,13 @@ def _add_data_settings(likelihood: Any, default: Any) -> Part:
 
 
 def _can_warm_up(parts: Mapping[str, Any]) -> bool:
-    """Return whether the KL weight can start at 0, which would collapse categorical variables."""
+    """Return whether the KL weight can start at 0 without a collapse of categorical variables."""
     posterior = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
     return "simplex" not in posterior.space
 
 
 def _has_colors(codec: Codec) -> bool:
-    """Return whether the data are 8-bit images with several channels."""
+    """Return whether the data are 8-bit or binary images with several channels."""
     return len(codec.shape) == 3 and codec.shape[0] > 1 and codec.domain in GRID
 
 

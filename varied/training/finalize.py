@@ -280,6 +280,8 @@ def _samples_caption(run: Run) -> str:
             "Decoded samples from a standard normal distribution. The codes of an autoencoder do "
             "not have this distribution, so the samples are poor; train a VAE for better ones."
         )
+    if run.codec.decodes_by_sampling:
+        return "Samples from p(x | z), with z sampled from the prior."
     return "Samples: the mean of p(x | z), with z sampled from the prior."
 
 

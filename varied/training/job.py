@@ -123,7 +123,7 @@ class Job:
         return self.finish()
 
     def train(self) -> Iterator[StepEvent]:
-        """Train to the end, and yield an event after each logged step.
+        """Train to the end, and yield an event after each step.
 
         Raises:
             Interrupted: If `is_stopping` was set by Ctrl-C or SIGTERM; a checkpoint is saved first.
@@ -230,7 +230,7 @@ class Job:
 
 
 def _replace_prior(run: Run) -> list[str]:
-    """Replace a standard normal prior by a better mixture, if any, and return a sentence."""
+    """Replace a standard normal prior with a better mixture, if any, and return a sentence."""
     model = run.model
     if run.spec.plan.ex_post_prior == "no" or not has_replaceable_prior(model):
         return []

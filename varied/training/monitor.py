@@ -111,7 +111,11 @@ class RunMonitor:
     # Early stopping
 
     def _is_check_due(self, event: StepEvent) -> bool:
-        """Return whether the step ends an epoch, or several if an epoch has only a few steps."""
+        """Return whether the weights are evaluated for early stopping after this step.
+
+        This is the case after every epoch or, if an epoch has fewer than 20 steps, after every few
+        epochs, at least 20 steps apart.
+        """
         if not self.job.can_stop_early:
             return False
         step = event.state.step

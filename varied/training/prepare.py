@@ -34,8 +34,9 @@ def train(
         source: A folder or zip file of images or recordings, another file, an array, a tensor, a
             DataFrame, the name of a dataset, or a `torch.utils.data.Dataset`; see `varied.read`.
         model: The name of a model (see ``varied models``), or a spec.
-        out: The folder of the run; None creates one in ``runs/``. If the folder contains an
-            unfinished run of the same model on the same data, training resumes.
+        out: The folder of the run. If it contains an unfinished run of the same model on the same
+            data, training resumes. None resumes such a run in ``runs/``, or creates a new folder
+            there.
         progress: Whether to show progress; None shows it in a terminal or a notebook.
         choices: Any of the following; everything else gets a default that suits the data.
 
@@ -53,7 +54,7 @@ def train(
 
     Raises:
         VariedError: If the data cannot be read, or the parts are incompatible.
-        Interrupted: After Ctrl-C; training can be resumed.
+        Interrupted: After Ctrl-C or SIGTERM; training can be resumed.
     """
     return prepare(source, model, out=out, **choices).run(progress=progress)
 
@@ -137,7 +138,7 @@ def _default_store(
 
 
 def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, Any]) -> None:
-    """Raise an error if the folder contains files but no run, a different or a finished run."""
+    """Raise an error unless the folder is new, is empty, or contains the same unfinished run."""
     folder = store.folder
     if not store.exists:
         if folder.is_dir() and any(folder.iterdir()):

@@ -39,7 +39,7 @@ def sample_tables(run: Run) -> Iterator[Table]:
         return
     x, c = run.model_input(test)
     images = run.codec.to_images(x)
-    # Drawings, as of molecules, do not have the pixels of the data.
+    # Molecules, for example, are drawn, so their images do not have the shape of the data.
     if images.dtype == np.uint8 and images.shape[1:3] == run.codec.shape[-2:]:
         yield _image_table(run, images, functional.reconstruct(run.model, x, c))
     if run.has_density and run.has_euclidean_latent:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: The number of rounds, each of which hides a tenth of the observed numbers.
 _FOLDS = 10
-#: The approximate maximum number of values in the rows that are used.
+#: The approximate maximum number of values in the rows in which values are hidden.
 _MAX_VALUES = 20_000
 
 
@@ -48,7 +48,7 @@ class ArrayImputer(Imputer):
         return 1
 
     def scale(self, factors: Sequence[float]) -> Tensor:
-        """Return a row that is filled with the factor for real values, and with 1 for others."""
+        """Return a row that contains the factor everywhere if the values are real, or else 1."""
         return torch.full(self.codec.shape, factors[0] if self.codec.domain == "real" else 1.0)
 
     def hide_numbers(self, batch: Batch, seed: int) -> Iterator[HiddenCells]:

@@ -397,7 +397,7 @@ class Codec(ABC):
         return []
 
     def attributes(self, data: RawData) -> dict[str, Any]:
-        """Return the values of each column that the model is trained on, as numbers or names."""
+        """Return values that describe each example, such as its columns, as numbers or names."""
         return {}
 
     # Missing values
@@ -414,7 +414,7 @@ class Codec(ABC):
         )
 
     def parse_mask(self, mask: Any) -> Array:
-        """Return a mask of the pixels to inpaint, as bool with shape (H, W).
+        """Return which pixels to inpaint, as bool with shape (H, W).
 
         Raises:
             VariedError: If the data are not images, or the mask is not valid.

@@ -1,4 +1,4 @@
-"""Conversion of the cells of new rows to the type of a column, with a mask of unreadable cells."""
+"""Conversion of cells of new rows to the type of a column, and detection of unreadable cells."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def convert_cells(
         style: The fields of the `NumberStyle` of the column during training, if it has one.
 
     Returns:
-        The converted cells, which are missing where they cannot be read; and a mask of the cells
-        that cannot be read, with shape (N).
+        The converted cells, which are missing where they cannot be read; and whether each cell
+        cannot be read, as bool with shape (N).
     """
     from varied.data.tables.text_columns import MISSING_NUMBER
 
@@ -68,7 +68,7 @@ def _to_text(cells: pd.Series[Any]) -> pd.Series[Any]:
 def _to_numbers(
     cells: pd.Series[Any], dtype: str, decimals: Sequence[str], style: Mapping[str, str] | None
 ) -> pd.Series[Any]:
-    """Return float64 cells that are missing unless they are possible values of the dtype."""
+    """Convert cells to float64; values that are not possible for the dtype become missing."""
     import pandas as pd
 
     from varied.data.tables.number_styles import NumberStyle

@@ -120,7 +120,7 @@ class NumericColumn(LearnedColumn):
         frequent: The frequent values.
         digits: The number of decimals to which decoded values are rounded; None for no rounding.
         step: The step between possible values, such as 500 for salaries in steps of 500, or 60 for
-            times in whole minutes; 0 if it is one unit of the last decimal.
+            times in whole minutes; 0 if there is no step larger than one unit of the last decimal.
         offset: The remainder of all values when they are divided by ``step``.
         unit: The unit of the values: the number of seconds in a day for dates without a time, a
             power of two for huge numbers, and 1 for all other values.
@@ -289,7 +289,7 @@ class CategoricalColumn(LearnedColumn):
         return EncodedColumn(choice >= 0, None, choice)
 
     def is_unseen(self, cells: pd.Series[Any]) -> Array:
-        """Return a mask, with shape (N), of the cells whose level is not in the training rows."""
+        """Return whether each cell has a level that is not in the training rows, with shape (N)."""
         unseen: Array = (self.encode(cells).observed == 0) & cells.notna().to_numpy()
         return unseen
 
@@ -331,7 +331,7 @@ class IgnoredColumn(Column):
         return self.value is not None or self.kind == "empty"
 
     def differs(self, cells: pd.Series[Any]) -> Array:
-        """Return a mask, with shape (N), of the observed cells that differ from the value."""
+        """Return whether each cell is observed and differs from the value, with shape (N)."""
         observed: Array = cells.notna().to_numpy(dtype=bool)
         equal = (cells == self.decode(1)[0]).fillna(False).to_numpy(dtype=bool)
         different: Array = observed & ~equal

@@ -195,7 +195,8 @@ class ImageCodec(Codec):
         """Write labeled images to an ``.npz`` file, or to a folder with one subfolder per class.
 
         Raises:
-            VariedError: If the file has another extension, or the folder exists.
+            VariedError: If the file has another extension, the folder exists, or two classes would
+                have the same folder.
         """
         if path.suffix:
             return super().save_labeled(data, path)
@@ -207,11 +208,12 @@ class ImageCodec(Codec):
         return path
 
     def parse_mask(self, mask: Any) -> Array:
-        """Return a mask of the pixels to inpaint, as bool with shape (H, W).
+        """Return which pixels to inpaint, as bool with shape (H, W).
 
         Arguments:
-            mask: Left, top, width and height in pixels, as "7,7,14,14" or a tuple; or an image
-                (a path or array) that is white where pixels are missing.
+            mask: The left, top, width and height of the missing rectangle, in pixels, as
+                "7,7,14,14" or a tuple; or an image (a path or array) that is white where pixels are
+                missing.
 
         Raises:
             VariedError: If the mask is none of these, or covers no pixels or all pixels.

@@ -92,8 +92,8 @@ class Imputer(ABC):
             draws: The draws, each with shape (len(rows), *shape).
 
         Returns:
-            The data with the mean or the most frequent value of the draws in place of each missing
-            value; the completed data of each draw; and a table with one row per filled value, which
-            contains the bounds of the interval with 90% of the draws, or the frequency of the
-            level.
+            The data with the mean, the median or the most frequent value of the draws in place of
+            each missing value; the completed data of each draw; and a table with one row per filled
+            value, which contains the bounds of the interval that contains 90% of the draws, or the
+            frequency of the level.
         """

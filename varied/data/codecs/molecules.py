@@ -63,8 +63,8 @@ class MoleculeCodec(Codec):
     """Molecules as sequences of SELFIES tokens; the model input is a one-hot vector per position.
 
     SELFIES is a language in which each sequence of tokens represents a molecule with valid
-    valences, so each sample is a valid molecule. A molecule is decoded from the most probable token
-    at each position.
+    valences. A molecule is decoded from the most probable token at each position; a molecule that
+    RDKit rejects nevertheless is decoded as an empty string.
 
     References:
         Self-Referencing Embedded Strings (SELFIES): A 100% robust molecular string representation
@@ -211,7 +211,7 @@ class MoleculeCodec(Codec):
     def to_frame(self, examples: Any) -> Any:
         """Return a `pandas.DataFrame` with the SMILES and the properties of the molecules.
 
-        If the examples have several axes, the first columns are the positions on these axes.
+        If the examples have several axes, the first columns are the positions along these axes.
         """
         import pandas as pd
 
@@ -259,7 +259,7 @@ class MoleculeCodec(Codec):
         return dict(molecules.properties(np.ravel(examples).tolist()))
 
     def attributes(self, data: RawData) -> dict[str, Any]:
-        """Return the properties of the molecules, and their labels by name."""
+        """Return the properties of the molecules by name."""
         return {**self.properties(data.x), **super().attributes(data)}
 
     def similarities(self, example: Any, others: Any) -> Array:
@@ -289,7 +289,8 @@ class MoleculeCodec(Codec):
             ),
             "net": Default("conv1d", "the code is a sequence that follows the tokens"),
             "latent": Default(
-                (_CHANNELS, -(-self.length // 2)), f"{_CHANNELS} numbers for every two tokens"
+                (_CHANNELS, -(-self.length // 2)),
+                f"{_CHANNELS} latent dimensions for every two tokens",
             ),
             "objective": Default(_LONG_OBJECTIVE, _LONG_REASON),
         }

@@ -36,9 +36,11 @@ _MAX_PRODUCT_COLUMNS = 30
 #: The minimum number of rows for an inequality, and the maximum probability that it holds in
 #: independent columns.
 _MIN_ORDER_ROWS, _MAX_COINCIDENCE = 100, 1e-6
-#: The coefficients are rounded to fractions with the first of these denominators that fits.
+#: The maximum denominators of the fractions to which coefficients are rounded; the first that fits
+#: is used.
 _DENOMINATORS = (1, 10, 100, 1000, 10_000, 86_400)
-#: Shifts for rounding to even, up and down, as fractions of the last decimal.
+#: Shifts of the intercept, as fractions of the resolution of y, so that ties are rounded to even,
+#: up or down.
 _NUDGES = (0.0, 1e-6, -1e-6)
 #: The ridge of the correlation matrix, which limits the accuracy of residual variances.
 _RIDGE = 1e-10
@@ -55,7 +57,8 @@ def detect_relations(
 ) -> tuple[Relation, ...]:
     """Return the relations that hold in all training rows.
 
-    They are sorted so that no y precedes its x, and each column is the y of at most one relation.
+    They are sorted so that no y precedes its x, and each column is the y of at most one relation;
+    see `Relation` for y and x.
 
     Arguments:
         frame: The training rows.
@@ -108,8 +111,8 @@ class _Search:
         """Add linear relations.
 
         A column is independent if its residual variance, given all other columns, exceeds the
-        variance of its rounding errors. Each of the others is regressed on a growing set of
-        independent columns.
+        square of its maximum rounding error. Each of the other columns is regressed on a growing
+        set of independent columns.
         """
         names, x = self._complete_rows()
         if len(names) < 2:
@@ -156,7 +159,7 @@ class _Search:
             terms = {k: w for k, w in weights.items() if w > max(threshold, _MIN_WEIGHT)}
             members = {name: 1.0, **terms}
             possible = members.keys() - self.fixed - self.relations.keys()
-            # The y with the largest term has the smallest errors; prefer the last column.
+            # The y with the largest coefficient has the smallest errors; on ties, prefer `name`.
             order = sorted(members, key=lambda k: -round(members[k], 2))
             for target in [k for k in order if k in possible][:_MAX_TARGETS]:
                 if self._add(target, [k for k in self.numbers if k in members and k != target]):
@@ -305,7 +308,7 @@ def _coefficients(
     for denominator in (*_DENOMINATORS, None):
         c = exact if denominator is None else _round_to_fractions(exact, denominator)
         residuals = y - x @ c
-        # Without rounding, a simple fraction could only be an approximation.
+        # If y is not rounded, a fraction may be a mere approximation, so its tolerance is smaller.
         error = half if is_rounded or denominator is None else half / 1000
         low, high = residuals.max() - error, residuals.min() + error
         if low > high or not c.all() or not (has_intercept or low <= 0 <= high):

@@ -135,7 +135,7 @@ class Relation:
         return column.from_float(np.where(is_known, exact, y))
 
     def is_violated(self, column: NumericColumn, numbers: Numbers) -> Array:
-        """Return a mask of the rows that do not satisfy the relation."""
+        """Return whether each row violates the relation; false where a cell is missing."""
         difference = np.nan_to_num(self.subtract(column, numbers))
         is_wrong = difference < 0 if self.is_order else difference != 0
         return np.asarray(is_wrong & ~np.isnan(self.predict(numbers)))
@@ -176,7 +176,7 @@ class Relation:
         return f"{truncate(self.target)} = " + " ".join(terms).removeprefix("+ ")
 
     def _base(self, column: NumericColumn, numbers: Numbers) -> tuple[Array, Array]:
-        """Return the rounded right-hand side, and whether it is known."""
+        """Return the rounded right-hand side, or `center` if unknown, and whether it is known."""
         exact = self.predict(numbers) / days(column)
         is_known = ~np.isnan(exact)
         exact = np.where(is_known, exact, np.nan if self.center is None else self.center)
@@ -230,12 +230,12 @@ def to_numbers(column: NumericColumn, cells: pd.Series[Any]) -> Array:
 
 
 def days(column: NumericColumn) -> float:
-    """Return the unit of a column of dates in days, or 1 for numbers."""
+    """Return the number of days in the unit of a column of dates, or 1 for numbers."""
     return column.unit / _DAY if _is_date(column) else 1.0
 
 
 def resolution(column: NumericColumn) -> float:
-    """Return the smallest difference between numbers, in the unit of the column."""
+    """Return the smallest possible difference between numbers, in the unit of the column."""
     if column.digits is not None:
         return column.step or 10.0**-column.digits
     return _FLOAT_RESOLUTION * float(np.abs([*column.values, *column.frequent]).max())
@@ -312,7 +312,7 @@ def determine(
 def violations(
     frame: pd.DataFrame, relations: Sequence[Relation], columns: Mapping[str, NumericColumn]
 ) -> list[Array]:
-    """Return a mask of the rows that violate each relation."""
+    """Return, for each relation, whether each row violates it; false where a cell is missing."""
     numbers = _all_numbers(frame, relations, columns)
     return [relation.is_violated(columns[relation.target], numbers) for relation in relations]
 

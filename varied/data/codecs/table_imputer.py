@@ -49,7 +49,7 @@ class TableImputer(Imputer):
         return torch.nonzero((batch.x[:, :n_flags] == 0).any(1))[:, 0]
 
     def calibration_rows(self, batch: Batch) -> Tensor:
-        """Return the first rows, and further rows with cells of columns that are mostly missing."""
+        """Return the indices of the first rows, and of more rows for mostly missing columns."""
         observed = batch.x[:, : self.codec.layout.block_sizes[0]] > 0
         n_before = observed.cumsum(0)
         is_needed = (observed & (n_before <= _MIN_CELLS)).any(1)
@@ -62,9 +62,9 @@ class TableImputer(Imputer):
         return self.codec.layout.block_sizes[1]
 
     def scale(self, factors: Sequence[float]) -> Tensor:
-        """Return a row, with shape (W), of the factors of the columns of numbers, and 1 elsewhere.
+        """Return an encoded row that contains the factor of each number, and 1 elsewhere.
 
-        A run of an earlier version has one factor for all columns.
+        A run of an earlier version has a single factor for all columns.
         """
         scale = torch.ones(self.codec.layout.width)
         scale.split(self.codec.layout.block_sizes)[1][:] = torch.tensor(factors)

@@ -124,10 +124,12 @@ class TableCodec(Codec):
         Arguments:
             data: The rows.
             column_types: A mapping from column names to types that override the inferred ones:
-                "number", "count", "category" or "ignore". Such a column is not the y of a relation.
+                "number", "count", "category" or "ignore". Such a column is never the y of a
+                `Relation`.
 
         Raises:
-            VariedError: If a name is unknown, or the model cannot be trained on any column.
+            VariedError: If a name or type is unknown, a column does not fit its type, or the model
+                cannot be trained on any column.
         """
         frame, types = _frame(data), dict(column_types or {})
         for name in types:
@@ -188,7 +190,7 @@ class TableCodec(Codec):
             The encoded rows, float32 with shape (N, W): flags, scores and one-hot levels.
 
         Raises:
-            VariedError: If a column is missing, or has a different type than during training.
+            VariedError: If a column is missing, or a cell does not fit the type of its column.
         """
         frame = self._convert(data, lambda unreadable, _: not unreadable.any())
         differences = to_differences(frame, self.relations, self.numeric)
@@ -401,8 +403,8 @@ class TableCodec(Codec):
 
         Arguments:
             data: The rows.
-            accepts: A function that returns whether a column is accepted, given masks of its
-                unreadable and of its observed cells.
+            accepts: A function that returns whether a column is accepted, given whether each cell
+                is unreadable, and whether it is observed.
         """
         problems, frame = [], _frame(data).copy(deep=False)
         for column in self.learned:

@@ -18,13 +18,13 @@ from varied.errors import VariedError
 ENDINGS = (".smi", ".smiles", ".sdf", ".smi.gz", ".smiles.gz", ".sdf.gz")
 #: The kind of data, as in `RawData.kind`.
 KIND = "molecules"
-#: The characters of SMILES. A column with another name contains molecules if the mean length, the
-#: fraction of distinct cells, and the fraction of cells that RDKit can parse are at least these.
+#: The characters of SMILES; and the minimum mean length, fraction of distinct cells and fraction of
+#: cells that RDKit can parse, for a column whose name is not in `_NAMES`.
 _SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$:.%/\\*~]+")
 _MIN_LENGTH, _MIN_DISTINCT, _MIN_PARSED = 5.0, 0.8, 0.95
 #: The names of columns that contain molecules, in lower case.
 _NAMES = ("smiles", "canonical_smiles", "canonical smiles", "isomeric_smiles")
-#: The number of cells by which a column is recognized, and the number of examples in a note.
+#: The number of cells that are checked in a column, and the number of examples in a note.
 _CHECKED, _LISTED = 200, 5
 
 
@@ -60,7 +60,8 @@ def smiles_column(frame: Any, *, is_chosen: bool = False) -> str | None:
     """Return the name of the column of a table that contains molecules, or None.
 
     It is a column with a name such as "smiles" (ignoring case) in which at least half of the cells
-    are valid SMILES, or else a text column of mostly distinct cells of which almost all are valid.
+    are valid SMILES, or else a text column with mostly distinct cells, almost all of which are
+    valid SMILES. Only the first 200 rows are checked.
 
     Arguments:
         frame: A table, whose text columns have the dtype object.
@@ -236,7 +237,7 @@ def _records(text: str) -> Iterator[MoleculeText]:
 
 
 def _resembles_smiles(cells: Sequence[str]) -> bool:
-    """Return whether cells are long and different, and consist of the characters of SMILES."""
+    """Return whether cells are long, mostly distinct, and consist of the characters of SMILES."""
     if not cells or not all(_SMILES.fullmatch(cell) for cell in cells):
         return False
     is_long = sum(map(len, cells)) / len(cells) >= _MIN_LENGTH

@@ -75,7 +75,7 @@ def parse(
 def _parse_rest(
     file: Path, form: str, results: list[ParseResult], n: int, max_seconds: float
 ) -> str:
-    """Append the results of the remaining molecules until one fails; return the reason, or ""."""
+    """Append results until a molecule hangs or crashes RDKit; return the reason, or "" if none."""
     # With -P, the files in the folder of the script do not shadow modules of the same name.
     command = [sys.executable, "-P", str(_WORKER), str(file), form, str(len(results))]
     process = subprocess.Popen(

@@ -51,7 +51,7 @@ def _reason(text: str, form: str) -> str:
 
 
 def _limitation(smiles: str) -> str:
-    """Return the reason why a molecule cannot be written in SELFIES, or "" if it can."""
+    """Return the reason why a valid molecule cannot be used, or "" if it can."""
     if not smiles:
         return "it has no atoms"
     if len(smiles) > MAX_LENGTH:

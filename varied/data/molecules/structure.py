@@ -61,7 +61,7 @@ def similarities(smiles: str, others: Sequence[str]) -> npt.NDArray[np.float64]:
 
 
 def fragments(smiles: Iterable[str]) -> list[str]:
-    """Return the BRICS fragments of all molecules, as SMILES in which ``*`` is a broken bond.
+    """Return the BRICS fragments of all molecules; ``*`` in their SMILES marks a broken bond.
 
     References:
         On the Art of Compiling and Using 'Drug-Like' Chemical Fragment Spaces (Degen et al., 2008),

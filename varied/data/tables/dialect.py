@@ -36,7 +36,7 @@ class TableDialect:
         dtypes: For each column, the pandas dtype; for categories and objects, the type of the
             values follows in brackets.
         schema: The column types of a polars or pyarrow DataFrame, or of the Arrow columns of a
-            pandas DataFrame, as an empty Arrow file in base64.
+            pandas DataFrame, in base64: an Arrow schema or, for polars, an empty Arrow file.
         levels: For each column with a categorical dtype, the levels in order.
         ordered: The pandas columns whose categories are ordered.
         names: A mapping from column names to the original integer names in a pandas DataFrame.
@@ -75,7 +75,7 @@ class TableDialect:
                 )
 
     def without_columns(self) -> TableDialect:
-        """Return the dialect for a table with other columns, without the settings of columns."""
+        """Return the dialect for a table with other columns, without settings for columns."""
         types = ("missing", "dates", "decimals", "dtypes", "levels", "names", "styles")
         settings: dict[str, Any] = {name: {} for name in types}
         return dataclasses.replace(self, schema="", ordered=(), **settings)
@@ -99,7 +99,7 @@ class TableDialect:
                 )
             if type(value) is not type(defaults[name]):
                 raise VariedError(
-                    f"Invalid value {value!r} for {name} in a table dialect; restore the file."
+                    f"Invalid value {value!r} for {name} in a table dialect; train again."
                 )
         plain: dict[str, Any] = defaults | dict(values)
         return cls(**plain | {"ordered": tuple(plain["ordered"])})

@@ -66,7 +66,8 @@ def write_table(frame: pd.DataFrame, path: Path, dialect: TableDialect) -> Path:
         dialect: The dialect of the file.
 
     Raises:
-        VariedError: If the suffix is unknown or the folder is not writable.
+        VariedError: If the suffix is unknown, the folder is not writable, or a cell or column
+            cannot be represented in the format.
     """
     path = Path(path)
     suffix = _check_suffix(path)

@@ -84,9 +84,10 @@ def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
 def parse_column(cells: pd.Series, decimal: str) -> TypedColumn:
     """Infer the type of a column of text cells (integer, float, date or text) and parse the cells.
 
-    An empty cell is missing. In a text column without empty cells, the most frequent of ``?``,
-    ``NA``, ``NaN``, ``null`` and ``n/a`` is read as a missing value. In a column of numbers or
-    dates, all of these are read as missing values, as well as ``None``, ``-`` and ``.``.
+    An empty cell is missing. In a text column without empty cells, the most frequent string among
+    ``?``, ``NA``, ``NaN``, ``null`` and variants such as ``n/a`` is read as a missing value. In a
+    column of numbers or dates, all of these are read as missing values, as well as ``None``,
+    ``NaT``, ``-`` and ``.``.
 
     Arguments:
         cells: The cells, indexed by the row numbers to use in messages.

@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 import torch
 
-from varied.errors import VariedError
+from varied.errors import VariedError, check_at_least
 from varied.evaluate._resampling import bootstrap_std
 from varied.evaluate._types import Data, Floats, Ints
 from varied.evaluate.disentanglement._checks import (
@@ -230,12 +230,8 @@ def _voting_table(
 ) -> LabeledCodes:
     table = labeled_codes(codes, factors)
     check_two_factors(table.factors, metric)
-    least = 2 * len(table.n_classes)
-    if batch_size < 2 or n_votes < least:
-        raise VariedError(
-            f"batch_size must be at least 2 and n_votes at least {least}, got "
-            f"batch_size={batch_size} and n_votes={n_votes}."
-        )
+    check_at_least(2, default=BATCH_SIZE, batch_size=batch_size)
+    check_at_least(2 * len(table.n_classes), default=VOTES, n_votes=n_votes)
     return table
 
 

@@ -50,8 +50,9 @@ def mig(
         seed: The seed for resampling.
 
     Raises:
-        VariedError: If the shapes do not match, a value is not finite, or a factor is constant, or
-            has more than two values but fewer than five rows per value on average.
+        VariedError: If the shapes do not match, a value is not finite, ``bins`` is below 2, or a
+            factor is constant, or has more than two values but fewer than five rows per value on
+            average.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
@@ -88,7 +89,7 @@ def mutual_information(codes: Data, factors: Data, *, bins: int = BINS) -> Float
     .. math:: I(z_j; v_f) = \sum_{b, v} p(b, v) \log \frac{p(b, v)}{p(b)\, p(v)}
 
     where p denotes relative frequencies, and the bins b have equal widths and cover the range of
-    the unit. The estimate is biased upward, by about (bins - 1)(values - 1) / 2N nats.
+    the unit. The estimate is biased upward, by about (bins - 1)(values - 1) / (2N) nats.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).

@@ -49,10 +49,10 @@ def classification_suite(context: EvalContext) -> Iterator[MetricGroup]:
 def _supervised_reference(
     context: EvalContext, known: Ints, accuracy: Estimate
 ) -> tuple[str, list[str]]:
-    """Return the accuracy of a classifier trained on the labeled rows alone.
+    """Return the accuracy of a classifier trained on the labeled rows alone, as text.
 
-    The second value contains a warning if this classifier is significantly more accurate than the
-    model, and is empty otherwise.
+    The text is empty if there are too few labels. The second value contains a warning if this
+    classifier is significantly more accurate than the model, and is empty otherwise.
     """
     train = labeled_training_rows(context.run)
     train = train.take(permutation(len(train), context.seed, "alone").numpy())

@@ -250,7 +250,10 @@ class Comparison:
             yield Figure(file, f"Columns of {name}", text, text)
 
     def _reconstructions(self) -> list[tuple[str, Any]]:
-        """Return the reconstructions of each run, preceded by the originals if they are new."""
+        """Return the reconstructions of each run, with the originals.
+
+        The originals come first, and again before each run for which they differ.
+        """
         rows: list[tuple[str, Any]] = []
         previous: Any = None
         for name, run, data in zip(self.names, self.runs, self.data, strict=True):

@@ -164,7 +164,7 @@ class EvalContext:
         )
 
     def extract(self, x: Tensor) -> Tensor:
-        """Return the features of model inputs, with shape (N, D)."""
+        """Return the features of rows in the format of `raw` or `samples`, with shape (N, D)."""
         return self.extractor.features(x if self.is_image else x.flatten(1))
 
     @cached_property

@@ -65,7 +65,7 @@ def _aggregate_metrics(context: EvalContext, prior: Prior) -> tuple[list[Metric]
     """Return metrics of the aggregate posterior, and warnings."""
     if isinstance(prior, ConditionalNormal):
         c = context.run.encode_data(context.test).c
-        assert c is not None, "the prior depends on it"
+        assert c is not None, "the prior depends on the context"
         p = prior.marginal(c)
     else:
         p = prior(None)

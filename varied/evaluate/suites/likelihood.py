@@ -68,7 +68,7 @@ def iwae_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def ais_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the NLL estimated by annealed importance sampling, and the gap between the bounds."""
+    """Yield the NLL estimated by annealed importance sampling, and the gap measured by `bdmc`."""
     evaluation = context.evaluation
     if evaluation.elbo is None or _has_slow_prior(context) or evaluation.codebook_size:
         return
@@ -88,5 +88,5 @@ def ais_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def _has_slow_prior(context: EvalContext) -> bool:
-    """Return whether the density of the prior requires integration, which is slow."""
+    """Return whether the density of the prior requires solving an ODE, which is slow."""
     return isinstance(context.run.model.prior, FlowMatching)

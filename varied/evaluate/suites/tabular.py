@@ -53,6 +53,9 @@ def synthetic_rows_suite(context: EvalContext) -> Iterator[MetricGroup]:
         Metric("exact copies", dcr.copies, "", "lower", copies_held_out, "dcr"),
         Metric("closer than the 1st percentile", closest.share, "", "lower", expected, "dcr"),
     ]
-    warning = "Generated rows are closer to training rows than expected by chance."
+    warning = (
+        "Compared with held-out rows, generated rows are closer to training rows, or equal them "
+        "more often; inspect the closest pairs, and train for a shorter time or on more data."
+    )
     note = f"{len(generated):,} generated and {len(test):,} test rows"
     yield MetricGroup("Synthetic rows", note, metrics, [warning] if dcr.is_close else [])
