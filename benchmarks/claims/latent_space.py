@@ -116,11 +116,11 @@ def sampling(budget: Budget) -> Outcome:
 
 
 def interpolation(budget: Budget) -> Outcome:
-    """For pairs of test digits of different classes, the midpoint of their codes is decoded, for
-    the VAE and the autoencoder of claim 1; the baseline is the mean of their pixels. The Fréchet
-    distance compares midpoints with test digits; the second metric is the fraction of midpoints
-    that a classifier assigns to a class with a probability above 95%. If an interpolation leaves
-    the data distribution, its midpoint does not look like a digit.
+    """For pairs of test digits of different classes, the VAE and the autoencoder of claim 1 decode
+    the midpoint of the two codes. The baseline is the mean of the pixels of the two digits. The
+    Fréchet distance compares midpoints with test digits; the second metric is the fraction of
+    midpoints that a classifier assigns to a class with a probability above 95%. If an interpolation
+    leaves the data distribution, its midpoint does not look like a digit.
     """
     n, seeds = budget.rows(5_000), budget.seeds()
     a, b = pairs_of_different_classes(n)

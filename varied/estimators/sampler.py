@@ -131,11 +131,16 @@ def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]
                 )
         targets = dict(strategy)
     elif isinstance(strategy, float | int) and not isinstance(strategy, bool):
-        size = int(strategy * sizes[largest])
-        if len(sizes) != 2 or strategy > 1 or size < sizes[smallest]:
+        if len(sizes) != 2:
             raise VariedError(
-                f"sampling_strategy={strategy} requires two classes, and must be between their "
-                "current ratio and 1; otherwise, use 'auto' or a dict."
+                f"sampling_strategy={strategy} requires two classes, but y has {len(sizes)}; use "
+                "'auto' or a dict."
+            )
+        size, ratio = int(strategy * sizes[largest]), sizes[smallest] / sizes[largest]
+        if strategy > 1 or size < sizes[smallest]:
+            raise VariedError(
+                f"sampling_strategy={strategy} must be between the current ratio of the two "
+                f"classes, {ratio:.3g}, and 1."
             )
         targets = {smallest: size}
     else:

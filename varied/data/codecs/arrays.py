@@ -260,8 +260,10 @@ def _check_domain(x: Array, domain: str) -> None:
     if valid.all():
         return
     first = tuple(int(i) for i in np.argwhere(~valid)[0])
-    what = {"binary": "neither 0 nor 1", "count": "not a count"}.get(domain, "outside [0, 1]")
-    remedy = "pass unscaled counts" if domain == "count" else "scale the data"
+    what, remedy = {
+        "binary": ("neither 0 nor 1", "convert the values to 0 and 1"),
+        "count": ("not a count", "pass unscaled counts"),
+    }.get(domain, ("outside [0, 1]", "scale the data"))
     raise VariedError(
         f"Row {first[0]} has the value {x[first]:g}, which is {what}, but the run expects {domain} "
         f"values; {remedy}, drop the row, or train with domain='real'."

@@ -116,7 +116,8 @@ def from_table(data: RawData, column: str) -> RawData:
     others = [name for name in data.columns if name not in (column, *data.label_names)]
     notes = [f"The molecules are read from column '{column}'."] if len(data.columns) > 1 else []
     if others:
-        notes.append(f"{len(others):,} other columns are not used ({_list(others)}).")
+        count = "1 other column is" if len(others) == 1 else f"{len(others):,} other columns are"
+        notes.append(f"{count} not used ({_list(others)}).")
     return molecules.replace(notes=(*notes, *molecules.notes))
 
 
