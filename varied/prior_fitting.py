@@ -41,8 +41,8 @@ def require_vae(model: LatentModel) -> VAE:
     """
     if not isinstance(model, VAE):
         raise VariedError(
-            "A prior can only be fitted to a model with a single level of latent variables "
-            "(architecture='vae'); this model is trained together with its priors."
+            "A prior can only be fitted to a model with architecture='vae'; models with other "
+            "architectures are trained together with their priors."
         )
     return model
 

@@ -184,9 +184,10 @@ def _plot_paths(budget: Budget, a: Tensor, b: Tensor, x: Tensor, steps: int = 11
 
 
 def without_kl(budget: Budget) -> Outcome:
-    """The VAE is trained for 16 epochs with KL weights from 1 down to 0. The table shows the
-    standard deviation of the posterior relative to that of the codes of all digits (median over
-    active units), the reconstruction error, and the Fréchet distance of samples from the prior.
+    """VAEs with the networks of claim 1 are trained for 16 epochs, each with a constant KL weight:
+    1, 0.1, 0.01 or 0. The table shows the standard deviation of the posterior relative to that of
+    the codes of all digits (median over active units), the reconstruction error, and the Fréchet
+    distance of samples from the prior.
     """
     n, seeds = budget.rows(5_000), budget.seeds()
     real, rows, stds, distances = gray_digits("test", n), [], {}, {}

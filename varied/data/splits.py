@@ -110,9 +110,9 @@ def _first_positions(groups: Rows) -> Rows:
 
 
 def _cut(groups: Rows, count: int) -> int:
-    """Return the largest number of first rows, at most ``count``, that does not divide a group.
+    """Return the number of leading rows, at most ``count``, up to the last end of a group.
 
-    The first group is divided only if it alone has more than ``count`` rows.
+    If the first group alone has more than ``count`` rows, return ``count``.
     """
     is_boundary = groups[1 : count + 1] != groups[:count]
     boundaries = np.flatnonzero(is_boundary) + 1

@@ -79,8 +79,9 @@ class ColumnScaler:
     normalization would replace the density with the density of a histogram of the training rows.
 
     The scale of a constant column is 1. Cells are clipped at 1,000 standard deviations, so that
-    squares do not overflow. Likelihoods for tables model categories; all other likelihoods model
-    ordered levels by their values, and other levels by one-hot vectors, as numbers.
+    squares do not overflow. Likelihoods for tables model categories as such. All other likelihoods
+    model only numbers: an ordered level is represented by its value, and any other level by a
+    one-hot vector.
 
     Arguments:
         supports: The support of each column, with length D.

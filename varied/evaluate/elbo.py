@@ -168,7 +168,7 @@ def log_likelihood(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The quality of a model on examples on which it was not trained, in nats.
+    """The metrics of a model on a dataset, usually held-out data; likelihoods are in nats.
 
     Arguments:
         n: The number of examples.

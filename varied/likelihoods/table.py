@@ -230,7 +230,7 @@ class AutoregressiveTableRow(TableRow):
 
     @property
     def _value_columns(self) -> Tensor:
-        """The column of each input that is hidden with a cell: numbers, levels and thresholds."""
+        """The column of each input that is 0 if its cell is hidden: numbers, levels, thresholds."""
         columns = self.layout.element_columns[self.layout.n_columns :]
         numbers = columns[: self.layout.block_sizes[1]]
         return torch.cat([columns, numbers.repeat_interleave(self.N_THRESHOLDS)])

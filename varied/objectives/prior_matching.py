@@ -23,7 +23,7 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
         https://arxiv.org/abs/1706.02262
 
     Arguments:
-        alpha: The reduction of the weight of the KL, which is 1 - alpha; at most 1.
+        alpha: The parameter alpha of the paper, at most 1; the weight of the KL is 1 - alpha.
         mmd_weight: The parameter lambda of the paper, in nats per unit of the squared MMD.
         kernel: The kernel of the MMD: "imq" or "rbf".
     """

@@ -165,7 +165,7 @@ def _draw_panel(ax: Axes, lines: list[Line], weight: Line | None = None) -> None
 
 
 def _limits(lines: list[Line]) -> tuple[float, float, float]:
-    """Return the y limits, which ignore high values in the first steps, and the maximum."""
+    """Return the y limits and the maximum; the limits ignore high values in the first steps."""
     if not lines:
         return 0.0, 1.0, 1.0
     x, y = np.concatenate([(line.x, line.y) for line in lines], axis=1)

@@ -20,8 +20,8 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
 
     .. math:: \log p(z) = \log \sum_c \pi_c \, p_c(z)
 
-    Unlike PyTorch's ``MixtureSameFamily``, this class accepts any posteriors as components and does
-    not store a tensor over all samples, components and dimensions.
+    Subclasses define the components. Unlike in PyTorch's ``MixtureSameFamily``, these may be
+    posteriors of any kind, and no tensor over all samples, components and dimensions is stored.
 
     Arguments:
         log_weights: The logarithms of the weights up to a constant, with shape (C).

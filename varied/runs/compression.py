@@ -98,7 +98,7 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
     data = run.read(source)
     if run.encode_data(data).mask is not None:
         raise VariedError(
-            "Data with missing values cannot be compressed; fill the values with `varied impute`."
+            "Data with missing values cannot be compressed; fill them in with `varied impute`."
         )
     x, _ = run.model_input(data)
     notes = {"names": list(data.names)} if data.names else {}

@@ -46,7 +46,7 @@ class FreeBits(nn.Module, Term):
         return torch.stack(per_level).sum(0)
 
     def _clamp(self, kl: Tensor) -> Tensor:
-        """Sum the KL (B, D) over columns; the minimum replaces each column with a lower mean."""
+        """Sum the KL (B, D) over columns; a column whose mean is too low counts as the minimum."""
         is_above = kl.mean(0, keepdim=True) > self.nats.value
         return torch.where(is_above, kl, self.nats.value).sum(1)
 

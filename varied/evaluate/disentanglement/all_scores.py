@@ -12,7 +12,7 @@ from varied.evaluate.estimate import Estimate
 
 
 def scores(codes: Data, factors: Data, *, seed: int = 0) -> dict[str, Estimate]:
-    """Return all disentanglement scores with default settings, in less than a minute.
+    """Return all disentanglement scores with default settings.
 
     Warning:
         The chance level, the score of random codes, differs between the scores and is not

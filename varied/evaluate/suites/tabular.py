@@ -1,4 +1,4 @@
-"""Metrics for tables: the likelihood of each column, and the similarity to synthetic rows."""
+"""Metrics for tables: the likelihood of each column, and how similar generated rows are."""
 
 from __future__ import annotations
 
