@@ -15,6 +15,7 @@ import torch
 import varied
 from tests.quick_training import train_quickly, train_to_end
 from varied.cli import main
+from varied.composition import compose
 from varied.data import fit_codec, molecules, open_codec, read, split
 from varied.data.codecs import MoleculeCodec
 from varied.data.molecules import parsing
@@ -23,7 +24,9 @@ from varied.evaluate.suites import EvalContext
 from varied.evaluate.suites.molecules import molecule_suite
 from varied.likelihoods import OneHot
 from varied.training import prepare
+from varied.training.defaults import resolve
 from varied.training.update import prepare_update
+from varied.zoo import ZOO
 
 ENDS = ("C", "N", "O", "F", "C#N", "C(=O)O", "c1ccccc1", "C1CC1", "C=C", "[NH3+]")
 SMILES = [f"{a}{'C' * n}{b}" for a, b in itertools.product(("C", "N", "O"), ENDS) for n in range(8)]
@@ -391,18 +394,44 @@ def test_the_command_trains_and_samples(tmp_path, capsys, chain):
 
 # Long molecules
 
+#: The models whose networks or likelihoods do not accept sequences of tokens.
+IMAGE_MODELS = {"conv-vae", "resnet-vae", "linear-vae", "very-deep-vae"}
+IMAGE_MODELS |= {"vq-vae-2", "vae-gan", "patchgan-vae"}
+
 
 @pytest.fixture(scope="module")
-def long_run(tmp_path_factory):
+def long_molecules():
     smiles = [
         f"{a}{'C' * n}OCCOCCOCCOCCNCCNCC{b}" for a in ("C", "N") for b in ENDS for n in range(8)
     ]
-    return train_quickly(
-        read(smiles, kind="molecules"), out=tmp_path_factory.mktemp("m") / "run", **SMALL
-    )
+    return read(smiles, kind="molecules")
+
+
+@pytest.fixture(scope="module")
+def long_run(long_molecules, tmp_path_factory):
+    return train_quickly(long_molecules, out=tmp_path_factory.mktemp("m") / "run", **SMALL)
 
 
 SMALL = {"width": 8, "token_width": 16, "n_features": 8, "steps": 30, **FAST}
+
+
+@pytest.mark.parametrize("name", sorted(ZOO.keys() - IMAGE_MODELS))
+def test_models_accept_long_molecules(long_molecules, name):
+    labels = np.arange(len(long_molecules)) % 2
+    data = long_molecules.replace(labels=labels, classes=("a", "b"))
+    config = resolve(data, name, {})
+    model, _ = compose(config.spec, config.codec.shape, config.codec.domain)
+    assert config.spec.likelihood.name == "autoregressive-one-hot"
+    assert model.latent_shape
+
+
+def test_many_molecules_are_modeled_by_dependent_tokens(data):
+    codec = fit_codec(data)
+    few, many = codec.defaults(999), codec.defaults(1000)
+    assert codec.length < 33
+    assert few["likelihood"].value == "one-hot"
+    assert many["likelihood"].value == "autoregressive-one-hot"
+    assert many["objective"].value["free_bits_per_level"] == round(0.8 * codec.length)
 
 
 def test_latent_variables_of_a_sequence_are_varied(long_run):

@@ -56,6 +56,7 @@ _CLASSIFIER_REASON = (
 #: not on 30,000 characters (`benchmarks/networks.py`).
 _CONV_ROWS, _MIN_SIZE = 40_000, 16
 _CONV_DEFAULT = Default("conv", "convolutions are better on gray images, and on few binary images")
+_VECTOR_DEFAULT = Default(64, "this model requires a latent vector")
 #: The dimension of the codebook entries.
 _CODE_DIM = 16
 #: The network of a model with a codebook, with which the published results were obtained.
@@ -121,6 +122,8 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
         defaults |= _quantizer_defaults(codec.shape)
     elif defaults["net"].value == "mlp" and _is_plain(parts) and _prefers_conv(codec, len(data)):
         defaults["net"] = _CONV_DEFAULT
+    elif isinstance(defaults["latent"].value, tuple) and _requires_vector(parts):
+        defaults["latent"] = _VECTOR_DEFAULT
     if "beta" in remaining or not _can_warm_up(parts):
         defaults.pop("objective", None)
     chosen = {*parts, *remaining}
@@ -158,8 +161,7 @@ def _exclude_label_columns(
 ) -> None:
     """Exclude the label columns from the rows if the model infers classes, or if requested."""
     types = dict(options.get("column_types") or {})
-    infers_classes = Part.parse(parts.get("architecture", "vae")).name in ("m2", "m1m2")
-    default = "ignore" if infers_classes else ""
+    default = "ignore" if _infers_classes(parts) else ""
     excluded = [name for name in data.label_columns if types.get(name, default) == "ignore"]
     if excluded:
         options["column_types"] = types | dict.fromkeys(excluded, "target")
@@ -390,6 +392,16 @@ def _is_plain(values: Mapping[str, Any]) -> bool:
     has_discriminator = "disc_lr" in settings(objective.builder("objective"))
     has_codebook = posterior.name in QUANTIZERS
     return architecture.name == "vae" and not has_codebook and not has_discriminator
+
+
+def _requires_vector(parts: Mapping[str, Any]) -> bool:
+    """Return whether the latent variables of a model must be a vector."""
+    posterior = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
+    return _infers_classes(parts) or posterior.space == "sphere"
+
+
+def _infers_classes(parts: Mapping[str, Any]) -> bool:
+    return Part.parse(parts.get("architecture", "vae")).name in ("m2", "m1m2")
 
 
 def _default_length(n: int, batch_size: int, codec: Codec) -> tuple[dict[str, float], str]:
