@@ -4,8 +4,7 @@
 color sprites, with early stopping and all other settings at their defaults. Each run may take 60
 seconds of processor time, or as many as the table says, which is converted to a number of steps
 with the measured time of a step. -ELBO, in nats, is measured on 1,000 other images. All runs use
-one thread and one seed. Those with 500 and 8,000 images were run before images were shifted by
-default (`--max-shift`).
+one thread and one seed.
 
 Each trial is saved in ``results/networks.json`` as soon as it ends, and is not repeated;
 ``results/networks.md`` shows all trials.
