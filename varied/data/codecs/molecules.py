@@ -44,7 +44,7 @@ _ENOUGH_ROWS, _LONG = 1000, 33
 #: each position and at most. Without free bits, the KL falls below 10 nats
 #: (`benchmarks/results/moses.md`).
 _CHANNELS, _FREE_BITS, _MAX_FREE_BITS = 4, 0.8, 28.0
-_FREE_BITS_REASON = "a decoder that predicts each token from the preceding ones may ignore the code"
+_FREE_BITS_REASON = "free bits keep information in the code, which this decoder may ignore"
 #: The number of molecules that are plotted if there are more than `_MAX_DRAWN`.
 _PLOTTED = 100
 #: A note for a table that may contain molecules, if the packages are not installed.
@@ -289,7 +289,7 @@ class MoleculeCodec(Codec):
             "net": Default("conv1d", "the code is a sequence that follows the tokens"),
             "latent": Default(
                 (_CHANNELS, -(-self.length // 2)),
-                f"{_CHANNELS} latent dimensions for every two tokens",
+                f"there are {_CHANNELS} latent dimensions for every two tokens",
             ),
             "objective": Default(objective, _FREE_BITS_REASON),
         }
