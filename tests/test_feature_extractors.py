@@ -98,7 +98,7 @@ def test_invalid_features_are_refused(net, message):
     ("x", "message"),
     [
         (torch.zeros(4, 8), "put the channels before"),
-        (torch.zeros(0, 1, 8, 8), r"not \(0, 1, 8, 8\)"),
+        (torch.zeros(0, 1, 8, 8), r"got \(0, 1, 8, 8\)"),
         (torch.full((4, 1, 8, 8), 255.0), "rescale or convert"),
         (torch.full((4, 1, 8, 8), torch.nan), "rescale or convert"),
         (torch.zeros(4, 1, 8, 8).long(), "rescale or convert"),

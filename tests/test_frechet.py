@@ -142,9 +142,9 @@ def test_blur_reduces_sharpness():
     ("x", "message"),
     [
         (np.zeros((2, 8, 8, 3)), "1 or 3 channels, not 8; put the channels before"),
-        (np.zeros((8, 8)), r"not \(8, 8\)"),
+        (np.zeros((8, 8)), r"got \(8, 8\)"),
         (np.zeros((2, 2, 8)), "at least 3x3 pixels"),
-        (np.zeros((0, 8, 8)), r"not \(0, 8, 8\)"),
+        (np.zeros((0, 8, 8)), r"got \(0, 8, 8\)"),
         (np.full((2, 8, 8), 255.0), r"floating point with values in \[0, 1\]"),
         (np.full((2, 8, 8), np.nan), r"floating point with values in \[0, 1\]"),
         (np.zeros((2, 8, 8), int), "got torch.int64"),

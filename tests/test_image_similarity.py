@@ -143,7 +143,7 @@ ZEROS = np.zeros((2, 8, 8))
         (ZEROS, np.zeros((3, 8, 8)), "pass pairs"),
         (ZEROS, np.zeros((2, 1, 8, 8)), "pass pairs"),
         (ZEROS[0], ZEROS[0], "put the channels before"),
-        (ZEROS[:0], ZEROS[:0], r"not \(0, 8, 8\)"),
+        (ZEROS[:0], ZEROS[:0], r"got \(0, 8, 8\)"),
         (ZEROS, np.full((2, 8, 8), 255.0), r"floating point with values in \[0, 1\]"),
         (ZEROS - 0.5, ZEROS, r"floating point with values in \[0, 1\]"),
         (ZEROS, ZEROS * np.nan, r"floating point with values in \[0, 1\]"),

@@ -256,7 +256,7 @@ def test_log_likelihood_counts_all_enumerated_classes():
 
 def test_iwae_objective_raises_for_weighted_draws():
     model, _ = compose_small(M2_SPEC)
-    with pytest.raises(VariedError, match="weights; use objective='elbo'"):
+    with pytest.raises(VariedError, match="weights; use objective='m2' or objective='elbo'"):
         iwae()(model(random_rows()))
 
 

@@ -88,11 +88,11 @@ def as_images(values: Data, *, min_side: int = 1) -> Tensor:
     """
     x = as_tensor(values)
     if x.ndim not in (3, 4) or not x.numel() or min(x.shape[-2:]) < min_side:
-        least = f", with at least {min_side}x{min_side} pixels" if min_side > 1 else ""
+        least = f" and at least {min_side}x{min_side} pixels" if min_side > 1 else ""
         raise VariedError(
-            f"Images must have shape (N, C, H, W), or (N, H, W) if they are grayscale{least}, got "
-            f"{tuple(x.shape)}; put the channels before the height and width, reshape flat rows, "
-            "or enlarge small images."
+            "Images must have shape (N, C, H, W), or (N, H, W) if they are grayscale, with N >= 1"
+            f"{least}, got {tuple(x.shape)}; put the channels before the height and width, reshape "
+            "flat rows, or enlarge small images."
         )
     # Comparisons with NaN are false.
     is_unit = x.is_floating_point() and bool(x.min() >= -1e-6) and bool(x.max() <= 1 + 1e-6)
