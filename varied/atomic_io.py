@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from varied.errors import VariedError
+from varied.errors import VariedError, read_error
 
 
 def atomic_write(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> Path:
@@ -80,9 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise VariedError(f"{path} is missing; is this a run folder?") from None
     except OSError as error:
-        raise VariedError(
-            f"{path} cannot be read ({error.strerror}); check its permissions."
-        ) from None
+        raise read_error(path, error) from None
     except ValueError as error:
         raise VariedError(f"{path} is not valid JSON ({error}); restore the file.") from None
     if not isinstance(value, dict):

@@ -1,9 +1,10 @@
-"""The exception for user errors, and suggestions for misspelled names."""
+"""The exceptions for user errors, and functions that build their messages."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -60,6 +61,12 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
     if name not in table:
         raise VariedError(f"There is no {kind} '{name}': {suggest(name, table)}")
     return table[name]
+
+
+def read_error(path: Path | str, error: OSError) -> VariedError:
+    """Return the error for a file that cannot be read, with the reason of the system."""
+    reason = error.strerror or error
+    return VariedError(f"{path} cannot be read ({reason}); check its name and its permissions.")
 
 
 def check_at_least(minimum: float, *, default: object = None, **values: float) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from varied.atomic_io import atomic_write, nan_to_none
-from varied.errors import VariedError
+from varied.errors import VariedError, read_error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) -> Path:
@@ -41,9 +43,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise ValueError("its checksum does not match")
         return tensors, json.loads(header["notes"])
     except FileNotFoundError:
+        if path.exists():  # safetensors also raises this error if permission is denied
+            denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise read_error(path, denied) from None
         raise VariedError(f"{path} is missing; is this a run folder?") from None
     except OSError as error:
-        raise VariedError(f"{path} cannot be read ({error}); check its permissions.") from None
+        raise read_error(path, error) from None
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise VariedError(f"{path} is corrupted ({error}); restore it or train again.") from None
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
 from varied.data.raw_data import Problem
-from varied.errors import VariedError
+from varied.errors import VariedError, read_error
 
 T = TypeVar("T")
 
@@ -97,9 +97,7 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
     try:
         archive = zipfile.ZipFile(path)
     except PermissionError as error:
-        raise VariedError(
-            f"{path} cannot be read ({error.strerror}); check its permissions."
-        ) from error
+        raise read_error(path, error) from error
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise VariedError(
             f"{path.name} is corrupted or not a zip file; create or download it again."

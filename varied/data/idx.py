@@ -15,7 +15,7 @@ import numpy.typing as npt
 from varied.data.arrays import from_array
 from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
-from varied.errors import VariedError
+from varied.errors import VariedError, read_error
 
 Array = npt.NDArray[Any]
 
@@ -28,6 +28,8 @@ def is_idx(path: Path) -> bool:
     try:
         with _open(path) as file:
             start = file.read(4)
+    except PermissionError:
+        raise
     except (OSError, EOFError, zlib.error):
         return False
     return len(start) == 4 and start[:2] == b"\0\0" and start[2] in _TYPES and 0 < start[3] < 6
@@ -43,9 +45,7 @@ def load_idx(path: Path) -> Array:
         with _open(path) as file:
             return _load(file, path.name)
     except PermissionError as error:
-        raise VariedError(
-            f"{path} cannot be read ({error.strerror}); check its permissions."
-        ) from error
+        raise read_error(path, error) from error
     except (OSError, EOFError, zlib.error) as error:
         raise VariedError(f"{path.name} is corrupted; download it again.") from error
 

@@ -16,7 +16,7 @@ from varied.data.arrays import from_array, from_sparse
 from varied.data.labels import parse_covariates, parse_labels, parse_names
 from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
-from varied.errors import VariedError, suggest
+from varied.errors import VariedError, read_error, suggest
 
 Array = npt.NDArray[Any]
 
@@ -102,9 +102,7 @@ class Npz:
         try:
             self._zip = zipfile.ZipFile(path)
         except PermissionError as error:
-            raise VariedError(
-                f"{path} cannot be read ({error.strerror}); check its permissions."
-            ) from error
+            raise read_error(path, error) from error
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise VariedError(f"{path.name} is corrupted; create or download it again.") from error
         files = [i for i in self._zip.infolist() if i.filename.endswith(".npy")]

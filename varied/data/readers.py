@@ -20,7 +20,7 @@ from varied.data.labels import parse_covariates, parse_labels, parse_names
 from varied.data.numpy_files import read_npy, read_npz
 from varied.data.raw_data import RawData
 from varied.data.torch_datasets import read_dataset
-from varied.errors import OptionError, VariedError, suggest
+from varied.errors import OptionError, VariedError, read_error, suggest
 from varied.registry import find, load_entry_points
 
 Classes = Sequence[str] | None
@@ -210,9 +210,7 @@ def _from_path(source: str, labels: Any, classes: Classes, options: dict[str, An
             raise VariedError(_missing(path))
         data = _read_path(path, labels, classes, options)
     except OSError as error:
-        raise VariedError(
-            f"'{path}' cannot be read ({error.strerror}); check its name and its permissions."
-        ) from error
+        raise read_error(path, error) from error
     return data.replace(source=str(path.resolve()))
 
 

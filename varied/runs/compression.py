@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from varied import atomic_io, compression
 from varied.compression.baselines import baseline_sizes
-from varied.errors import VariedError
+from varied.errors import VariedError, read_error
 from varied.evaluate.image_similarity import psnr
 from varied.models import LatentModel
 from varied.runs.base import RunBase
@@ -136,9 +136,7 @@ def decompress(run: RunBase, path: Path | str) -> Result:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise VariedError(
-            f"{path} cannot be read ({error.strerror}); check its name and its permissions."
-        ) from None
+        raise read_error(path, error) from None
     model = run.original_model()
     _is_lossless(run, model)
     x, notes = compression.decompress(model, data)

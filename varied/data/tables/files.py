@@ -18,7 +18,7 @@ from varied.data.tables.frames import from_frame, import_library, to_arrow
 from varied.data.tables.merge_notes import list_names
 from varied.data.tables.text_columns import format_column, infer_decimal, parse_column
 from varied.data.tables.typed_column import Table, TypedColumn, assemble
-from varied.errors import VariedError
+from varied.errors import VariedError, read_error
 
 #: The peak memory while a text file is read, as a multiple of the file size.
 _MEMORY_FACTOR = 20
@@ -110,9 +110,7 @@ def read_bytes(path: Path, is_compressed: bool) -> bytes:
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise VariedError(f"{path.name} is corrupted; create or download it again.") from error
     except OSError as error:
-        raise VariedError(
-            f"{path} cannot be read ({error.strerror}); check its permissions."
-        ) from error
+        raise read_error(path, error) from error
 
 
 def _missing_notes(columns: dict[str, TypedColumn]) -> list[str]:
@@ -136,9 +134,7 @@ def _read_arrow(path: Path, suffix: str) -> Any:
         check_memory(size, path.name, _REMEDY)
         return module.read_table(path)
     except PermissionError as error:
-        raise VariedError(
-            f"{path} cannot be read ({error.strerror}); check its permissions."
-        ) from error
+        raise read_error(path, error) from error
     except (pa.ArrowException, OSError) as error:
         raise VariedError(
             f"{path.name} is corrupted or not a {suffix[1:].title()} file; save it again."
