@@ -59,8 +59,8 @@ def _net(shape: tuple[int, ...]) -> Default:
     if len(shape) != 3:
         return Default("mlp", "the rows are vectors or series")
     if shape[0] > 1 or max(shape[1:]) > 28:
-        return Default("conv", "convolutions work best on images of this size")
-    return Default("mlp", "fully connected layers train fastest on small gray images")
+        return Default("conv", "convolutions work best on color images and on large images")
+    return Default("mlp", "fully connected layers suit tiny images, and many small binary images")
 
 
 def _latent(shape: tuple[int, ...], n: int) -> Default:
