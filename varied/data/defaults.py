@@ -39,7 +39,7 @@ def default_parts(shape: tuple[int, ...], domain: str, n: int) -> dict[str, Defa
 
     Example:
         >>> default_parts((3, 64, 64), "uint8", 1000)["net"]
-        Default(value='conv', reason='convolutions work best on images of this size')
+        Default(value='conv', reason='convolutions work best on color images and on large images')
     """
     return {
         "net": _net(shape),
