@@ -102,6 +102,18 @@ def test_curves_draw_series_and_overlay(tmp_path):
     assert pixels(plots.curves(series[:1], tmp_path / "one.png")).size
 
 
+def test_curves_have_tick_labels_at_the_lower_and_left_edges(tmp_path):
+    series = np.linspace(1000, 6000, 25) * np.ones((5, 1))
+    texts = svg_texts(plots.curves(series, tmp_path / "c.svg"))
+    assert (texts.count("24"), texts.count("6000")) == (4, 2)
+
+
+def test_curves_of_one_value_are_points(tmp_path):
+    values = np.array([[0.0], [1.0], [2.0]])
+    image = pixels(plots.curves(values, tmp_path / "c.png"))
+    assert (image.max(axis=-1) < 40).sum() > 3 * 9
+
+
 def test_rate_distortion_names_finite_runs(tmp_path):
     points = [("vae", 24.0, 67.0), ("diverged", float("nan"), 1.0), ("$x_1$ <b>", 9.0, 92.0)]
     texts = svg_texts(plots.rate_distortion(points, tmp_path / "rd.svg"))

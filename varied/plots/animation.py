@@ -49,12 +49,22 @@ def latent_gif(
     """
     frames = [np.nan_to_num(np.asarray(frame, float)) for frame in frames]
     figure, layers = _first_frame(frames, Labels.of(labels, classes, len(frames[0])), method_name)
+    ax = figure.axes[0]
+    title = ax.set_title(" ", loc="left", **style.TITLE)
+    for artist in (title, *(collection for collection, _ in layers)):
+        artist.set_animated(True)  # such artists are not part of the background
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no type hints
+    canvas.draw()
+    background = canvas.copy_from_bbox(figure.bbox)
     images = []
     for frame, caption in zip(frames, captions or [""] * len(frames), strict=True):
+        canvas.restore_region(background)
         for collection, index in layers:
             collection.set_offsets(frame[index])
-        figure.axes[0].set_title(caption, loc="left", **style.TITLE)
-        images.append(_render(figure))
+            ax.draw_artist(collection)
+        title.set_text(caption)
+        ax.draw_artist(title)
+        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
     return _write_gif(_share_palette(images, 160), path, _stage_durations(len(images)))
 
 
@@ -88,12 +98,6 @@ def _first_frame(
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # otherwise each frame would get a new layout
     return figure, layers
-
-
-def _render(figure: Figure) -> Image.Image:
-    canvas: Any = FigureCanvasAgg(figure)  # its methods have no type hints
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def samples_gif(frames: Array, path: StrPath, *, captions: Sequence[str] | None = None) -> Path:

@@ -84,30 +84,49 @@ def curves(
         The path.
     """
     columns = min(columns, len(series))
-    rows = -(-len(series) // columns)
+    rows, length = -(-len(series) // columns), np.shape(series)[1]
+    width = 1.1 * max(length - 1, 1)  # of one chart, in the units of the horizontal axis
+    marker = "." if length == 1 else None  # a line with a single point would be invisible
     figure = style.new_figure(2.4 * columns + 0.6, 1.6 * rows + 0.9)
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for index, ax in enumerate(axes[: len(series)]):
+    # The charts of a row share their axes, since drawing many axes takes long.
+    axes = figure.subplots(rows, 1, sharey=True, squeeze=False).ravel()
+    for ax in axes:
         style.prepare_axes(ax)
-        ax.set_title(titles[index] if titles else "", loc="left", fontsize=9)
-        lines = ax.plot(series[index], color=style.INK, linewidth=1.2)
+        ax.spines[:].set_visible(False)
+        ax.grid(visible=False)
+        ax.set(xlim=(0, (1.06 * columns - 0.06) * width), xticks=())
+    lefts = 1.06 * width * (np.arange(len(series)) % columns)
+    for index, left in enumerate(lefts):
+        ax, x = axes[index // columns], left + 0.05 * width + np.arange(length)
+        lines = ax.plot(x, series[index], marker=marker, color=style.INK, linewidth=1.2)
         if overlay is not None:
-            lines += ax.plot(overlay[index], color=style.RUST, linewidth=1.4, dashes=(3, 1.5))
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        # Matplotlib spends most of its time on ticks, and only the outer ones have labels.
-        ax.xaxis.set_visible(index >= len(series) - columns)
-        ax.yaxis.set_visible(index % columns == 0)
-    segments = [((0, tick), (1, tick)) for tick in axes[0].get_yticks()]
-    for ax in np.delete(axes[: len(series)], np.s_[::columns]):
-        grid = LineCollection(segments, colors=style.GRID, linewidth=0.6, zorder=0)
-        grid.set_transform(ax.get_yaxis_transform())
-        ax.add_artist(grid)
-    for ax in axes[len(series) :]:
-        ax.set_axis_off()
+            dashed: dict[str, Any] = {"color": style.RUST, "linewidth": 1.4, "dashes": (3, 1.5)}
+            lines += ax.plot(x, overlay[index], marker=marker, **dashed)
+        if titles:
+            ax.text(left, 1.03, titles[index], fontsize=9, transform=ax.get_xaxis_transform())
+    for row, ax in enumerate(axes):
+        _draw_frames(ax, lefts[row * columns :][:columns], width)
+        # A chart has horizontal ticks if no chart is below it.
+        starts = lefts[max(row * columns, len(series) - columns) : (row + 1) * columns]
+        ticks = np.asarray(MaxNLocator(4, integer=True).tick_values(0, length - 1))
+        ticks = ticks[(ticks >= 0) & (ticks <= length - 1)]
+        positions = np.add.outer(starts + 0.05 * width, ticks).ravel()
+        ax.set_xticks(positions, [style.format_tick(tick) for tick in ticks] * len(starts))
     if overlay is not None:
         options: dict[str, Any] = {"ncols": 2, "frameon": False, "fontsize": 9}
         figure.legend(lines, names, loc="outside upper center", **options)
     return style.save(figure, path)
+
+
+def _draw_frames(ax: Axes, lefts: Array, width: float) -> None:
+    """Draw the left and bottom axis lines and the horizontal grid lines of the charts in a row."""
+    sides = [((left, 0), (left, 1)) for left in lefts]
+    bottoms = [((left, 0), (left + width, 0)) for left in lefts]
+    frames = LineCollection(sides + bottoms, colors=style.AXIS, linewidth=0.8, clip_on=False)
+    frames.set_transform(ax.get_xaxis_transform())
+    ax.add_artist(frames)
+    grid = [((left, y), (left + width, y)) for left in lefts for y in ax.get_yticks()]
+    ax.add_artist(LineCollection(grid, colors=style.GRID, linewidth=0.6, zorder=0))
 
 
 def rate_distortion(points: Sequence[tuple[str, float, float]], path: StrPath) -> Path:
