@@ -133,20 +133,24 @@ def autotune(
         precision = "float32" if plan.precision == "float32" else "bfloat16"
         return Setup("cuda", precision, torch.get_num_threads(), plan.compile == "yes")
     max_threads = min(_num_cores(), torch.get_num_threads())
+    precisions = tuple(PRECISIONS) if plan.precision == "auto" else (plan.precision,)
+    compare_threads = not plan.threads and max_threads > 1
+    # With a single candidate, the timing only decides about the compilation.
+    repeats = 8 if len(precisions) > 1 or compare_threads else 1
     start, timings = time.perf_counter(), dict[Setup, float]()
 
     def measure(setup: Setup) -> None:
         if not timings or time.perf_counter() - start < patience:
             apply_setup(step, setup)
-            timings[setup] = _seconds_per_step(call)
+            timings[setup] = _seconds_per_step(call, repeats)
 
     # One thread is measured first: it does not wait for other threads, so its timing is reliable
     # even on a busy machine.
     single = Setup(threads=plan.threads or 1)
-    for precision in PRECISIONS if plan.precision == "auto" else (plan.precision,):
+    for precision in precisions:
         measure(replace(single, precision=precision))
     single = min(timings, key=timings.__getitem__)
-    if not plan.threads and max_threads > 1:
+    if compare_threads:
         measure(replace(single, threads=max_threads))
     step.zero_grad(set_to_none=True)
     fastest = min(timings, key=timings.__getitem__)
@@ -166,10 +170,10 @@ def _num_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _seconds_per_step(call: Callable[[], Tensor], repeats: int = 8, budget: float = 0.6) -> float:
+def _seconds_per_step(call: Callable[[], Tensor], repeats: int, budget: float = 0.6) -> float:
     call().backward()
     times: list[float] = []
-    while len(times) < 2 or (len(times) < repeats and sum(times) < budget):
+    while len(times) < repeats and (len(times) < 2 or sum(times) < budget):
         start = time.perf_counter()
         call().backward()
         times.append(time.perf_counter() - start)

@@ -7,11 +7,13 @@ by `varied.composition.compose`.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from varied.errors import VariedError, suggest
@@ -45,7 +47,8 @@ class Setting:
         raise VariedError(f"{self.name}={value!r} must be {expected}.")
 
 
-def settings(part: Callable[..., Any]) -> dict[str, Setting]:
+@functools.lru_cache(maxsize=512)
+def settings(part: Callable[..., Any]) -> Mapping[str, Setting]:
     """Return the settings of a class or function by name.
 
     Example:
@@ -57,11 +60,12 @@ def settings(part: Callable[..., Any]) -> dict[str, Setting]:
     signature = inspect.signature(part)
     types = typing.get_type_hints(part.__init__ if inspect.isclass(part) else part)
     descriptions = _argument_descriptions(part)
-    return {
+    result = {
         name: Setting(name, types.get(name, str), p.default, descriptions.get(name, ""))
         for name, p in signature.parameters.items()
         if p.default is not inspect.Parameter.empty
     }
+    return MappingProxyType(result)
 
 
 def validate_settings(
