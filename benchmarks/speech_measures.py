@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from benchmarks.peers.environments import ROOT, python_of
 from varied.data import spectrograms
 from varied.data.sound_files import trim
-from varied.data.spectrograms import equalize
+from varied.data.spectrograms import normalize_loudness
 
 RATE, N_FFT, HOP, N_MELS = 8000, 256, 80, 40
 _JUDGE_EPOCHS, _BATCH = 25, 64
@@ -159,7 +159,7 @@ def levels(waves: Tensor) -> dict[str, float]:
     divided by the root mean square of its second differences; its 95th percentile and its maximum
     are returned.
     """
-    decibels = -20 * (equalize(waves, RATE).norm(dim=1) / waves.norm(dim=1)).log10()
+    decibels = -20 * (normalize_loudness(waves, RATE).norm(dim=1) / waves.norm(dim=1)).log10()
     peaks = waves.abs().amax(1)
     is_full = waves.abs() >= 1 - 1e-4
     steps = waves.diff(n=2, dim=1)

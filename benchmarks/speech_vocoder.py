@@ -28,7 +28,7 @@ from benchmarks.speech import WORDS, read_recordings
 from benchmarks.speech_measures import recognize_words, spectral_distances, stft_distance
 from varied import functional
 from varied.data import spectrograms
-from varied.data.spectrograms import LogMel, equalize
+from varied.data.spectrograms import LogMel, normalize_loudness
 from varied.runtime import describe_machine
 
 NAME = "speech_vocoder"
@@ -136,7 +136,7 @@ class Trial:
         with torch.no_grad():
             blocks = zip(x.split(256), c.split(256), strict=True)
             mean = torch.cat([functional.reconstruct(self.run.model, *block) for block in blocks])
-        waves = equalize(torch.from_numpy(data.x), codec.rate)
+        waves = normalize_loudness(torch.from_numpy(data.x), codec.rate)
         return waves, codec._spectrograms(x), codec._spectrograms(mean)
 
     def measure(self, real: Tensor, reconstructed: Tensor | None) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Trial:
         results = {}
         for name, waves in (("real", real), ("reconstructed", reconstructed)):
             if waves is not None:
-                equal = equalize(waves, self.run.codec.rate)
+                equal = normalize_loudness(waves, self.run.codec.rate)
                 hits = recognize_words(equal, WORDS) == self.digits
                 results[name] = spectral_distances(equal, self.test[0])
                 results[name]["PocketSphinx"] = float(hits.double().mean())

@@ -173,7 +173,7 @@ def test_fitted_flow_is_reproducible(folder):
     [
         ("gmn", {}, "gmm"),
         ("gmm", {"component": 3}, "components"),
-        ("transformer", {}, "requires a posterior with codes"),
+        ("transformer", {}, "requires a posterior with a codebook"),
         ("standard-normal", {}, "prior='standard-normal' cannot be fitted"),
         ("vamp", {}, "prior='vamp' cannot be fitted"),
     ],

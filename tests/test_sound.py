@@ -11,7 +11,7 @@ from tones import RATE, pitch, tone, write_tones
 
 from varied.data import RawData, fit_codec, open_codec, read, sound_files
 from varied.data.name_labels import infer_pattern, match_labels
-from varied.data.spectrograms import FLOOR, LOUDNESS, LogMel, equalize, mel_filters
+from varied.data.spectrograms import FLOOR, LOUDNESS, LogMel, mel_filters, normalize_loudness
 from varied.errors import VariedError
 
 
@@ -67,7 +67,7 @@ def test_inverse_restores_pitch_and_loudness():
 def test_loudness_does_not_depend_on_pauses():
     waves = torch.zeros(3, 2400)
     waves[0], waves[1, 800:1600] = torch.from_numpy(tone(500)), torch.from_numpy(tone(500, 0.1))
-    equal = equalize(waves, RATE)
+    equal = normalize_loudness(waves, RATE)
     assert equal[0].square().mean().sqrt().item() == pytest.approx(LOUDNESS)
     assert equal[1, 800:1600].square().mean().sqrt().item() == pytest.approx(LOUDNESS)
     assert not equal[2].any()
@@ -302,7 +302,8 @@ def test_codec_round_trip_keeps_the_pitch(tones):
     assert torch.allclose(x.mean((0, 1, 3)), torch.zeros(64), atol=1e-4)
     decoded = codec.decode(x)
     np.testing.assert_allclose(pitch(decoded), pitch(data.x), rtol=0.06)
-    np.testing.assert_allclose(decoded, equalize(torch.from_numpy(decoded), RATE), atol=1e-5)
+    normalized = normalize_loudness(torch.from_numpy(decoded), RATE)
+    np.testing.assert_allclose(decoded, normalized, atol=1e-5)
     torch.testing.assert_close(codec.encode(3 * data.x), x, atol=1e-3, rtol=1e-3)
     assert open_codec(codec.to_json()) == codec
     images = codec.to_images(x)

@@ -250,7 +250,7 @@ def test_models_with_inferred_classes_refuse_numeric_labels(model, tmp_path):
     ("model", "options", "message"),
     [
         ("m2", {}, "learns classes, but these labels are several covariates; provide one"),
-        ("conditional-vae", {"n_labels": 5}, "labels are several covariates; provide one class"),
+        ("conditional-vae", {"n_labels": 5}, "has several covariates; provide one class"),
     ],
 )
 def test_several_covariates_are_refused(model, options, message, tmp_path):

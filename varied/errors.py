@@ -64,7 +64,7 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
 
 
 def read_error(path: Path | str, error: OSError) -> VariedError:
-    """Return the error for a file that cannot be read, with the reason of the system."""
+    """Return the error for a file that cannot be read, with the operating system's reason."""
     reason = error.strerror or error
     return VariedError(f"{path} cannot be read ({reason}); check its name and its permissions.")
 

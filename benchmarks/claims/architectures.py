@@ -104,11 +104,11 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], float, float]] = {
 
 
 def architectures(budget: Budget) -> Outcome:
-    """A VAE and a ladder VAE with five levels and fewer parameters are trained on MNIST for 16
-    epochs. A convolutional VAE, a convolutional VAE with a PatchGAN discriminator, and a VQ-VAE
-    (SimVQ) with a transformer prior are trained for 5 epochs. The table shows the sharpness of
-    reconstructions and samples relative to that of digits, the Fréchet distance of 5,000 samples,
-    and -ELBO.
+    """A VAE and a ladder VAE, which has five levels and fewer parameters than the VAE, are trained
+    on MNIST for 16 epochs. A convolutional VAE, a convolutional VAE with a PatchGAN discriminator,
+    and a VQ-VAE (SimVQ) with a transformer prior are trained for 5 epochs. The table shows -ELBO,
+    the sharpness of reconstructions and samples relative to that of digits, and the Fréchet
+    distance of 5,000 samples from test digits.
     """
     seeds, n = budget.seeds(2), budget.rows(5000)
     real, binary = gray_digits("test", n), load_dataset("mnist").model_input("test", 1000)
@@ -147,10 +147,10 @@ def architectures(budget: Budget) -> Outcome:
             conv.is_below(gan),
             conv.is_below(vq),
         ),
-        f"-ELBO is {nelbo[1]:.1f} for the ladder VAE and {nelbo[0]:.1f} for the VAE. The sharpness "
-        f"of reconstructions, relative to that of digits, is {flat:.2f} for the VAE and {deep:.2f} "
-        f"for the ladder VAE; among the convolutional models, it is {conv:.2f} for the VAE, "
-        f"{gan:.2f} for the VAE with a discriminator, and {vq:.2f} for the VQ-VAE.",
+        f"-ELBO is {nelbo[1]:.1f} nats for the ladder VAE and {nelbo[0]:.1f} nats for the VAE. The "
+        f"sharpness of reconstructions, relative to that of digits, is {flat:.2f} for the VAE and "
+        f"{deep:.2f} for the ladder VAE; among the convolutional models, it is {conv:.2f} for the "
+        f"VAE, {gan:.2f} for the VAE with a discriminator, and {vq:.2f} for the VQ-VAE.",
         [Table(header, rows, note)],
         [Image("architectures.png", "Test digits, and samples from each model, one row each.")],
     )

@@ -11,10 +11,11 @@ from benchmarks.records import markdown_table
 
 INTRODUCTION = """# Common claims about VAEs, tested
 
-Each section tests a claim that is often made about VAEs. It describes the experiment, its results
-with their standard deviations over seeds, and whether the claim held with a budget of one CPU
-thread and a few minutes per model. `python -m benchmarks.claims` runs all experiments, and `python
--m benchmarks.claims 3` runs only the third; `--quick` runs short versions, to test the code.
+Each section tests a claim that is often made about VAEs. It describes the experiment, shows the
+results with their standard deviations over seeds, and states whether the claim held with a budget
+of one CPU thread and a few minutes per model. `python -m benchmarks.claims` runs all experiments,
+and `python -m benchmarks.claims 3` runs only the third; `--quick` runs short versions, to test the
+code.
 """
 QUICK_NOTE = "\n**A quick run: the results are meaningless.**\n"
 

@@ -95,17 +95,17 @@ def parametrization(budget: Budget) -> Outcome:
         f"The number of steps with a non-finite loss is {lost[BOUNDED]} for the bounded "
         f"log-variance, {lost[UNBOUNDED]} for the unbounded log-variance, {softplus_lost} for "
         f"softplus, {square_lost:,} for the square, and {relu_lost:,} for ReLU. -ELBO is "
-        f"{unit:.1f} for inputs in [0, 1] and {raw:.1f} for inputs in [0, 255]. The best latent "
-        f"dimension is {best}; {_enumerate([size for size in good if size != best])} within one "
-        "nat of it.",
+        f"{unit:.1f} nats for inputs in [0, 1] and {raw:.1f} nats for inputs in [0, 255]. Among "
+        f"the latent dimensions, it is lowest for {best}, and less than one nat higher for "
+        f"{_enumerate([size for size in good if size != best])}.",
         [variances, inputs, dimensions],
     )
 
 
 def _enumerate(sizes: list[int]) -> str:
-    """Return numbers followed by a verb: "64 is", "64 and 128 are", or "no other is"."""
-    *others, last = map(str, sizes or ["no other"])
-    return f"{', '.join(others)} and {last} are" if others else f"{last} is"
+    """Return numbers as text: "64", "64 and 128", or "no other number"."""
+    *others, last = map(str, sizes or ["no other number"])
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _compare_parameters(budget: Budget) -> tuple[Table, dict[str, int]]:

@@ -113,9 +113,10 @@ class RawData:
 
     @property
     def covariates(self) -> dict[str, Labels]:
-        """The labels by name: indices and the names of their classes, or numbers and ().
+        """The labels by name: class indices with the class names, or numbers with an empty tuple.
 
-        Labels without a name are called "class" or "label", and columns "label 1", "label 2", ...
+        Unnamed labels are called "class" or "label"; the columns of a matrix of labels are called
+        "label 1", "label 2", ...
         """
         if self.labels is None:
             return {}

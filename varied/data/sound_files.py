@@ -115,7 +115,8 @@ def convert_waves(
     _check_options(rate, seconds)
     if rate is None:
         raise VariedError(
-            "The sample rate of these recordings is unknown; pass it, such as sample_rate=16000."
+            "The sample rate of these recordings is unknown; pass it, for example "
+            "sample_rate=16000."
         )
     if not len(waves):
         raise VariedError("There are no recordings; pass at least one.")
@@ -138,7 +139,7 @@ def convert_waves(
 
 
 def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
-    """Read one recording: mix it down, resample it, remove silence and equalize the loudness.
+    """Read one recording, mix it to mono, resample it, trim silence and normalize the loudness.
 
     Arguments:
         file: The file.
@@ -249,7 +250,7 @@ def _read_header(file: IO[bytes], soundfile: Any) -> Any:
 
 
 def _convert(samples: Array, own_rate: int, rate: int) -> Sound:
-    """Mix down and resample a recording, remove silence and equalize the loudness."""
+    """Mix a recording to mono, resample it, remove silence and normalize the loudness."""
     if not np.isfinite(samples).all():
         raise UnreadableFile("it contains NaN or infinity")
     changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
@@ -269,7 +270,7 @@ def _convert(samples: Array, own_rate: int, rate: int) -> Sound:
         changes.append("trimmed to remove silence at the start or end")
     loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
     if abs(20 * np.log10(loudness / LOUDNESS)) > _AUDIBLE_DECIBELS:
-        changes.append("equalized in loudness")
+        changes.append("normalized in loudness")
     return Sound((trimmed * (LOUDNESS / loudness)).astype(np.float32), tuple(changes))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from varied.seeding import generator
 
-#: The root mean square to which the loudness of recordings is equalized.
+#: The root mean square to which the loudness of recordings is normalized.
 LOUDNESS = 0.1
 #: A frame is silent if it is at least this number of decibels quieter than the loudest frame, and a
 #: recording is silent if its root mean square is at most the second value.
@@ -18,7 +18,7 @@ SILENCE_DECIBELS, _SILENT = 35.0, 1e-6
 #: The magnitude added before the logarithm, 24 dB below `LOUDNESS`. With a smaller value, quiet
 #: bands would dominate the variance, and errors would become audible noise: when Gaussian noise
 #: with half the standard deviation of each band was added, a classifier recognized 99% of spoken
-#: digits with this value, but only 33% with 1e-5.
+#: digits with this value, but only 33% with a value 10,000 times smaller.
 FLOOR = LOUDNESS / 16
 #: The minimum duration of a frame, and the step between frames, in seconds.
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
@@ -136,7 +136,7 @@ class LogMel:
         return waves
 
 
-def equalize(waves: Tensor, rate: int) -> Tensor:
+def normalize_loudness(waves: Tensor, rate: int) -> Tensor:
     """Scale recordings to the root mean square `LOUDNESS`; silent recordings are not changed.
 
     Frames that are more than 35 dB quieter than the loudest one are ignored, since the loudness

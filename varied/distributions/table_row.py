@@ -65,7 +65,8 @@ class ColumnLayout:
         words = text.split()
         if not words or not all(re.fullmatch(r"(n|k|[nc][1-9]\d*)\??", word) for word in words):
             raise VariedError(
-                f"layout='{text}' is not valid; use a word such as n, n2, k or c5 for each column."
+                f"layout='{text}' is not valid; provide a code for each column, such as n, n2, k "
+                "or c5."
             )
         types = [word.rstrip("?") for word in words]
         category_columns = tuple(i for i, word in enumerate(types) if len(word) > 1)

@@ -79,7 +79,9 @@ def _canonical(X: Any) -> npt.NDArray[np.str_]:
     texts = np.ravel(np.asarray(X, dtype=object)).tolist()
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise VariedError(f"Row {i} is {text!r}, which is not a SMILES; pass a list of SMILES.")
+            raise VariedError(
+                f"Row {i} is {text!r}, which is not a SMILES string; correct or omit it."
+            )
     results = parse(texts)
     for i, (text, result) in enumerate(zip(texts, results, strict=True)):
         if result.reason:

@@ -195,7 +195,7 @@ def _read(X: Any, marker: Any) -> tuple[pd.DataFrame, Any]:
 
 
 def _parse_features(features: Any, names: list[str]) -> dict[str, bool]:
-    """Return whether each column is categorical, or an empty dict if this is inferred."""
+    """Return whether each column is categorical, or an empty dict if the types are inferred."""
     if isinstance(features, str) and features == "auto":
         return {}
     listed = np.asarray([] if features is None else features).ravel()

@@ -68,7 +68,7 @@ class TrustRegion:
 
     @classmethod
     def fit(cls, codes: Tensor, radius: float) -> TrustRegion:
-        """Return a region whose distances are scaled by the standard deviations of codes (N, D)."""
+        """Return a trust region that measures distances in standard deviations of codes (N, D)."""
         active = is_active(codes)
         return cls(codes.std(0) * active * math.sqrt(2 * max(1, int(active.sum()))), radius)
 

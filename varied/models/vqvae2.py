@@ -70,7 +70,7 @@ class TwoLevelQuantizer(Quantizer):
 
     @property
     def param_shape(self) -> Shape:
-        """The shape of the network output for one example: h as a vector."""
+        """The shape of the network output for one example: the flattened feature maps h."""
         return (math.prod(self.feature_shape),)
 
     def quantize(self, rows: Tensor) -> Quantized:

@@ -77,8 +77,8 @@ class Transformer(Prior):
         head = self.encoder.head
         if not isinstance(head, Quantizer):
             raise VariedError(
-                "prior='transformer' requires a posterior with codes; use posterior='vq', or "
-                "prior='flow-matching' for continuous latents."
+                "prior='transformer' requires a posterior with a codebook; use posterior='vq', "
+                "or prior='flow-matching' for continuous latent variables."
             )
         return head
 

@@ -234,8 +234,8 @@ def read_examples(run: RunBase, rows: Any) -> RawData:
     for row in rows:
         if isinstance(row, str) and not names:
             raise VariedError(
-                f"There is no file '{row}', and the rows of this run have no names; use a folder, "
-                "or row numbers such as 3,17,204."
+                f"There is no file '{row}', and the rows of this run have no names; provide a "
+                "file, a folder, or row numbers such as 3,17,204."
             )
         index = lookup(names, row, "row") if isinstance(row, str) else int(row)
         if not 0 <= index < len(run.data):

@@ -335,7 +335,7 @@ class Search:
 
 
 class Decoder:
-    """Decodes codes near the code of an example; the ``decode`` of `varied.functional.search`.
+    """Decodes codes near the code of an example; passed to `varied.functional.search`.
 
     Arguments:
         search: The parts of the search that do not depend on the example.

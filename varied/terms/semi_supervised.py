@@ -56,10 +56,10 @@ class UpperTerm(Term):
         self.term = term
 
     def attach(self, model: LatentModel) -> None:
-        """Check that the model has upper traces.
+        """Check that the traces of the model have an ``upper`` trace.
 
         Raises:
-            VariedError: If the model has no upper traces.
+            VariedError: If they do not.
         """
         if not model.has_upper_trace:
             raise VariedError(

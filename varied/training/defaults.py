@@ -273,7 +273,7 @@ def _default_objective(
     is_limited = steps > max_steps / _WARM_UP or not steps
 
     def limit(factor: float) -> tuple[str, str]:
-        """Return the last arguments of a schedule, and a phrase on its maximum for the reason."""
+        """Return the last arguments of a schedule, and text about its maximum length."""
         length = f"{_WARM_UP * factor:g}"
         if not is_limited:
             return length, ""

@@ -43,7 +43,8 @@ def train(
             - A part for an axis (``architecture``, ``net``, ``encoder``, ``decoder``,
               ``likelihood``, ``posterior``, ``prior`` or ``objective``), by name or as a class,
               function or module, such as ``net="conv"`` or ``encoder=MyEncoder``.
-            - ``latent``, ``conditional`` and ``conditioning``.
+            - ``latent`` (the shape of the latent variable), ``conditional`` (whether the model is
+              conditioned on the labels) and ``conditioning`` ("concatenate" or "film").
             - A setting of a part or of the plan, such as ``beta=4``, ``minutes=1`` or
               ``**{"net.width": 64}``.
             - Options for the data: ``image_size``, ``binarize``, ``domain``, ``column_types``,
@@ -101,14 +102,14 @@ def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> N
         labels = "several covariates" if has_several else "numbers"
         raise VariedError(
             f"architecture='{spec.architecture.name}' learns classes, but these labels are "
-            f"{labels}; provide one class label, or use architecture='vae'."
+            f"{labels}; provide one class label for each row, or use architecture='vae'."
         )
     if not n_labels:
         return
     if has_several:
         raise VariedError(
-            f"n_labels={n_labels} hides class labels, but these labels are several covariates; "
-            "provide one class label, or omit n_labels."
+            f"n_labels={n_labels} hides class labels, but each row has several covariates; "
+            "provide one class label for each row, or omit n_labels."
         )
     if context is None or training.labels is None:
         raise VariedError(

@@ -132,7 +132,7 @@ class ImageCodec(Codec):
 
     @property
     def is_lossy(self) -> bool:
-        """Whether the images are binarized."""
+        """Whether encoding loses information, which it does if the images are binarized."""
         return self.binarize != "none"
 
     @property

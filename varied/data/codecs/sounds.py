@@ -18,7 +18,7 @@ from varied.data.defaults import Default
 from varied.data.labels import class_folders
 from varied.data.raw_data import RawData
 from varied.data.sound_files import ENDINGS, convert_waves, read_sounds, trim, write_sound
-from varied.data.spectrograms import LogMel, equalize, hop_length
+from varied.data.spectrograms import LogMel, hop_length, normalize_loudness
 from varied.errors import VariedError
 
 #: The pause between recordings in a single file, in seconds.
@@ -138,7 +138,7 @@ class SoundCodec(Codec):
                 f"The recordings have {waves.shape[1]:,} samples, but the number must be a "
                 f"multiple of {mel.hop}; cut them to {mel.n_samples:,} samples."
             )
-        spectrograms = mel(equalize(torch.from_numpy(waves), rate)).double()
+        spectrograms = mel(normalize_loudness(torch.from_numpy(waves), rate)).double()
         scale = spectrograms.std((0, 2), correction=0)
         scale[scale == 0] = 1.0
         mean = spectrograms.mean((0, 2))
@@ -174,13 +174,13 @@ class SoundCodec(Codec):
                 f"recordings have {self.mel.n_samples:,} samples at {self.rate:,} Hz; read them "
                 f"with sample_rate={self.rate} and seconds={self.seconds:g}."
             )
-        spectrograms = self.mel(equalize(torch.from_numpy(waves), rate))
+        spectrograms = self.mel(normalize_loudness(torch.from_numpy(waves), rate))
         return ((spectrograms - self._mean) / self._scale)[:, None]
 
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> Array:
         """Return waveforms of the same loudness, as float32 with shape ``(N, samples)``."""
         waves = self.mel.invert(self._spectrograms(x))
-        equal: Array = equalize(waves, self.rate).numpy()
+        equal: Array = normalize_loudness(waves, self.rate).numpy()
         return equal
 
     def defaults(self, n: int) -> dict[str, Default]:

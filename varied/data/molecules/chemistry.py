@@ -37,8 +37,8 @@ def import_chemistry() -> tuple[Any, Any]:
         import_module("rdkit.Chem.Draw.rdMolDraw2D")
     except ImportError as error:  # on systems without a screen
         raise VariedError(
-            f"RDKit cannot draw molecules ({error}); install the missing library, such as "
-            "`apt-get install libxrender1 libxext6`."
+            f"RDKit cannot draw molecules ({error}); install the missing library, "
+            "for example with `apt-get install libxrender1 libxext6`."
         ) from error
     return chem, selfies
 

@@ -99,7 +99,8 @@ class TableDialect:
                 )
             if type(value) is not type(defaults[name]):
                 raise VariedError(
-                    f"Invalid value {value!r} for {name} in a table dialect; train again."
+                    f"The stored format of the table has the invalid value {value!r} for {name}; "
+                    "train the model again."
                 )
         plain: dict[str, Any] = defaults | dict(values)
         return cls(**plain | {"ordered": tuple(plain["ordered"])})

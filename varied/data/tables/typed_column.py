@@ -49,7 +49,7 @@ class TypedColumn:
 def assemble(
     columns: Mapping[str, TypedColumn], notes: Iterable[str] = (), **settings: Any
 ) -> Table:
-    """Return a DataFrame of the columns, its dialect with additional `settings`, and all notes."""
+    """Return the columns as a DataFrame, the dialect including ``settings``, and all notes."""
     items = columns.items()
     dialect = TableDialect(
         missing={name: c.missing for name, c in items if c.missing},
