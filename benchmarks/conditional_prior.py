@@ -21,7 +21,8 @@ from varied.composition import compose
 from varied.data import Batches, RawData, iter_batches, read, split
 from varied.evaluate import evaluate
 from varied.training.defaults import resolve
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 NAME, STEPS = "conditional_prior", 1500
 PRIORS = ("standard-normal", "conditional-normal")

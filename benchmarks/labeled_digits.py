@@ -15,7 +15,8 @@ from varied.data import Batches, ContextCodec, ImageCodec, iter_batches, read
 from varied.data.labels import subsample_labels
 from varied.models import LatentModel
 from varied.spec import Spec
-from varied.training_loop import Step, StepEvent, train
+from varied.training_loop import StepEvent, train
+from varied.training_step import Step
 
 SHAPE, CLASSES = (1, 28, 28), 10
 #: The fraction of each batch of M2 that is sampled from the labeled rows.

@@ -22,7 +22,8 @@ from varied.plots import grid
 from varied.prior_fitting import fit_ex_post, prior_plan
 from varied.seeding import seeded
 from varied.spec import Plan, Spec
-from varied.training_loop import Step, StepEvent, train
+from varied.training_loop import StepEvent, train
+from varied.training_step import Step
 
 #: The ELBO with the default KL warm-up of `varied train`.
 ELBO = {"name": "elbo", "beta": "linear(0, 1, 0.2)"}

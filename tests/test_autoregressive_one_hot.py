@@ -11,7 +11,8 @@ from varied.data import Batches
 from varied.errors import VariedError
 from varied.likelihoods import AutoregressiveOneHot
 from varied.spec import Plan, Spec
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 SMALL = {"n_features": 3, "token_width": 8, "blocks": 1, "n_heads": 2}
 

@@ -17,7 +17,8 @@ from varied.distributions import ColumnLayout, RowDistribution
 from varied.errors import VariedError
 from varied.likelihoods import AutoregressiveTableRow, TableRow
 from varied.spec import Plan, Spec
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 layouts = pytest.mark.parametrize("layout", ["n", "c3?", "n2", "n? c2 n1?", "c4? n3? c1 n n? c2"])
 

@@ -40,6 +40,7 @@ LAYERS = (
     {"composition"},
     {"zoo", "explain"},
     {"runtime"},
+    {"training_step"},
     {"training_loop"},
     {"prior_fitting"},
     {"evaluate"},

@@ -25,7 +25,7 @@ from varied.likelihoods import NegativeBinomial, Poisson
 from varied.nets.library_size import LogCounts
 from varied.spec import Spec
 from varied.training import prepare
-from varied.training_loop import Step
+from varied.training_step import Step
 
 COUNTS = (0, 1, 2, 7, 8, 9, 50, 1000, 10**6)
 MEANS = (1e-6, 0.1, 1.0, 8.3, 100.0, 990.0, 1e5, 1.002e6)

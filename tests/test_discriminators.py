@@ -20,7 +20,8 @@ from varied.distributions import Gaussian
 from varied.errors import VariedError
 from varied.runtime import eval_float32
 from varied.spec import Plan, Spec
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 SHAPE = (1, 8, 9)
 SMALL = {"disc_width": 8, "disc_depth": 1}

@@ -16,7 +16,8 @@ from varied.evaluate.active_units import collapsed_levels_warning
 from varied.models import Ladder
 from varied.nets.ladder_blocks import ConvBlocks
 from varied.spec import Spec
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 #: Network, data shape and latent units or channels.
 KINDS = {

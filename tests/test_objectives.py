@@ -27,7 +27,8 @@ from varied.schedules import Linear
 from varied.spec import Plan, Spec
 from varied.terms import FreeBits, MixedReconstruction, full_precision, kl, reconstruction
 from varied.trace import Level
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 # Against an independent implementation in NumPy
 

@@ -21,7 +21,8 @@ from varied.priors import StandardNormal
 from varied.spec import Spec
 from varied.terms import kl, reconstruction
 from varied.trace import ConditionalDistribution, Level, Trace
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 from varied.zoo import ZOO
 
 D, L, SCALE, ROWS = 20, 4, 0.6, 30

@@ -15,7 +15,8 @@ from varied.likelihoods import ANY
 from varied.objectives import OBJECTIVES
 from varied.schedules import Linear
 from varied.spec import AXES, Plan, Spec
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 SHAPE, CLASSES = (1, 12, 12), 3
 #: The parts that are combined.

@@ -24,7 +24,8 @@ from varied.priors import StandardNormal
 from varied.schedules import Linear
 from varied.spec import Plan
 from varied.trace import ConditionalDistribution
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 PIXELS, LATENT, CLASSES, NOISE = 32, 4, 10, 0.4
 

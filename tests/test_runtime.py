@@ -10,7 +10,7 @@ from varied import runtime
 from varied.composition import compose
 from varied.runtime import Setup, ThreadController
 from varied.spec import Plan, Spec
-from varied.training_loop import Step
+from varied.training_step import Step
 
 
 @pytest.fixture

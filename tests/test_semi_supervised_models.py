@@ -20,7 +20,8 @@ from varied.objectives import elbo, iwae, m2
 from varied.seeding import seeded
 from varied.spec import Spec
 from varied.terms import Classification, kl, reconstruction
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 SHAPE, CLASSES, LATENT = (1, 2, 3), 3, 2
 

@@ -16,7 +16,8 @@ from varied.errors import VariedError
 from varied.evaluate import evaluate
 from varied.likelihoods import TableRow
 from varied.spec import Plan, Spec
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 layouts = pytest.mark.parametrize(
     "layout", ["n", "c3?", "n2", "k", "n? c2 n1?", "n c2 k? n k", "c4? n3? c1 n n? c2"]

@@ -21,7 +21,8 @@ from varied.runtime import Setup
 from varied.seeding import seeded
 from varied.spec import Part, Plan, Spec
 from varied.training import prepare
-from varied.training_loop import Step, train
+from varied.training_loop import train
+from varied.training_step import Step
 
 CODES, SHAPE = 16, (1, 12, 12)
 STILL = {"threads": 1, "compile": "no", "precision": "float32"}

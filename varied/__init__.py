@@ -27,7 +27,7 @@ _MODULES = {
     "RawData": "varied.data",
     "Run": "varied.runs",
     "Spec": "varied.spec",
-    "Step": "varied.training_loop",
+    "Step": "varied.training_step",
     "Trace": "varied.trace",
     "VAE": "varied.models",
     "VAEClassifier": "varied.estimators",
@@ -103,7 +103,7 @@ if TYPE_CHECKING:
     from varied.trace import ConditionalDistribution, Level, Trace
     from varied.training import train
     from varied.training.update import update
-    from varied.training_loop import Step
+    from varied.training_step import Step
     from varied.zoo import ZOO
 
 

@@ -27,7 +27,8 @@ from varied.runtime import eval_float32
 from varied.schema import settings, validate_settings
 from varied.seeding import seeded
 from varied.spec import Plan, Spec
-from varied.training_loop import StepEvent, TrainingStep, train
+from varied.training_loop import StepEvent, train
+from varied.training_step import TrainingStep
 
 #: The number of times that the cost is evaluated on held-out codes.
 NUM_EVALUATIONS = 12

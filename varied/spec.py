@@ -187,6 +187,9 @@ class Plan:
         max_shift: The maximum number of pixels by which each training image is shifted at random in
             each step, horizontally and vertically, which reduces overfitting to few images. Edge
             pixels are repeated.
+        property_weight: The weight of a loss that trains the latent variables to predict the
+            numeric properties of the examples: labels, numeric columns and, for molecules, QED,
+            logP, TPSA, weight and size. With 0, properties are not used in training.
         seed: The random seed.
         precision: "float32", "bfloat16", or "auto" to use the one that is measured to be faster on
             a CPU, and bfloat16 on a GPU.
@@ -208,6 +211,7 @@ class Plan:
     steps: int = 0
     patience: int = 0
     max_shift: int = 0
+    property_weight: float = 0.0
     seed: int = 0
     precision: str = "auto"
     compile: str = "auto"
@@ -234,7 +238,7 @@ class Plan:
             raise VariedError(
                 f"ema_decay={self.ema_decay} must be at least 0 and below 1; 0.999 is typical."
             )
-        for name in ("minutes", "epochs", "steps", "patience", "max_shift"):
+        for name in ("minutes", "epochs", "steps", "patience", "max_shift", "property_weight"):
             if getattr(self, name) < 0:
                 raise VariedError(f"{name}={getattr(self, name)} must not be negative.")
         if self.epochs and self.steps:

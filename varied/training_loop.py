@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,23 +18,16 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from varied import runtime
 from varied.data.batches import Batch
-from varied.discriminators import AdversarialTerm
 from varied.errors import VariedError
-from varied.models import LatentModel
-from varied.nets.library_size import InitializedFromRows
-from varied.nets.random_affine import random_shift
-from varied.objectives import Objective
 from varied.runtime import Setup
-from varied.scheduled_value import set_step
 from varied.seeding import seed_torch
 from varied.spec import Plan
+from varied.training_step import TrainingStep
 
 #: The number of consecutive steps without a finite gradient after which training fails.
 PATIENCE = 50
 #: The number of rows from which codebooks and pseudo-inputs are initialized.
 INIT_ROWS = 2048
-#: A step at which every schedule has its final value.
-FINAL_STEP = 10**12
 #: The key for the moving average of a parameter in the optimizer state.
 AVERAGE = "average"
 
@@ -48,83 +40,6 @@ class BatchSource(Protocol):
     def at(self, step: int) -> Batch:
         """Return the batch for a step."""
         ...
-
-
-class TrainingStep(nn.Module, ABC):
-    """The module that `train` trains; its forward pass computes the loss of a batch."""
-
-    #: Whether all scheduled values stay at their final values.
-    freeze_schedules: bool = False
-
-    @abstractmethod
-    def forward(
-        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the scalar loss, and its detached terms by name."""
-
-    @abstractmethod
-    def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Initialize the parts that depend on data, such as codebooks, from the first rows."""
-
-    @property
-    def discriminators(self) -> Sequence[AdversarialTerm]:
-        """The terms whose parameters have their own learning rate."""
-        return ()
-
-    def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Update all scheduled values for a step."""
-        if self.freeze_schedules:
-            step, progress = FINAL_STEP, 1.0
-        set_step(self, step, progress)
-
-
-class Step(TrainingStep):
-    """The training step of a model with an objective.
-
-    Arguments:
-        model: Maps model inputs to a trace.
-        objective: Maps a trace to a loss and its terms by name.
-        load: Maps stored rows to model inputs on the device, for example by scaling uint8
-            values to [0, 1] or by binarizing them.
-        max_shift: The ``max_shift`` of the plan, used in training mode.
-        freeze_schedules: Whether all scheduled values stay at their final values.
-    """
-
-    def __init__(
-        self,
-        model: LatentModel,
-        objective: Objective,
-        load: Callable[[Tensor], Tensor] = torch.Tensor.float,
-        *,
-        max_shift: int = 0,
-        freeze_schedules: bool = False,
-    ) -> None:
-        super().__init__()
-        self.model, self.objective, self.load = model, objective, load
-        self.max_shift, self.freeze_schedules = max_shift, freeze_schedules
-
-    def forward(
-        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss, in nats, and its unweighted terms and other logged values by name."""
-        if self.training and self.max_shift:
-            x, mask = random_shift(x, mask, self.max_shift)
-        trace = self.model(self.load(x), c, mask, self.objective.samples)
-        return self.objective(trace)  # type: ignore[no-any-return]
-
-    def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Initialize the parts that depend on data, such as codebooks, from the first rows."""
-        with runtime.eval_float32(self):
-            rows = self.load(x)
-            for module in self.model.modules():
-                if isinstance(module, InitializedFromRows):
-                    module.init_from_rows(rows)
-            self.model.init_from_data(rows, c)
-
-    @property
-    def discriminators(self) -> Sequence[AdversarialTerm]:
-        """The adversarial terms of the objective."""
-        return tuple(self.objective.discriminators.values())
 
 
 @dataclass
@@ -266,7 +181,7 @@ def train(
         step.set_step(state.step, state.progress)
         optimizer.zero_grad(set_to_none=True)
         with runtime.flush_denormals():
-            loss, parts = compute_loss(batch.x, batch.c, batch.mask)
+            loss, parts = compute_loss(*batch.tensors)
             loss.backward()
             norm = _clip_gradients(optimizer, plan.grad_clip)
             if math.isfinite(norm):
@@ -316,7 +231,7 @@ def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -
     step.init_from_data(torch.cat([b.x for b in init]), c)
 
     def compute_loss() -> Tensor:
-        loss: Tensor = step(first.x, first.c, first.mask)[0]
+        loss: Tensor = step(*first.tensors)[0]
         return loss
 
     with _restored_buffers(step):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,25 +14,39 @@ from varied.seeding import permutation
 
 @dataclass
 class Batch:
-    """Rows ``x``, and optionally their context ``c`` and ``mask`` (1 where observed)."""
+    """Rows of training data.
+
+    Arguments:
+        x: The rows.
+        c: Their context, or None.
+        mask: 1 where ``x`` is observed, 0 where it is missing; None if nothing is missing.
+        y: Properties to predict from the latent variables, or None.
+    """
 
     x: Tensor
     c: Tensor | None = None
     mask: Tensor | None = None
+    y: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """The tensors of the batch; ``y`` is omitted if it is None."""
+        return (self.x, self.c, self.mask, *(() if self.y is None else (self.y,)))
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
-        c, mask = _to(self.c, device), _to(self.mask, device)
-        return Batch(self.x.to(device, non_blocking=True), c, mask)
+        return self._map(lambda t: t.to(device, non_blocking=True))
 
     def take(self, rows: Tensor) -> Batch:
         """Return the rows at the given indices."""
-        c = None if self.c is None else self.c.index_select(0, rows)
-        mask = None if self.mask is None else self.mask.index_select(0, rows)
-        return Batch(self.x.index_select(0, rows), c, mask)
+        return self._map(lambda t: t.index_select(0, rows))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        c, mask, y = (None if t is None else function(t) for t in (self.c, self.mask, self.y))
+        return Batch(function(self.x), c, mask, y)
 
 
 def mask_missing(x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Batch:
@@ -43,7 +57,7 @@ def mask_missing(x: Tensor, c: Tensor | None = None, mask: Tensor | None = None)
 
     Example:
         >>> mask_missing(torch.tensor([[1.0, torch.nan]]))
-        Batch(x=tensor([[1., 0.]]), c=None, mask=tensor([[1., 0.]]))
+        Batch(x=tensor([[1., 0.]]), c=None, mask=tensor([[1., 0.]]), y=None)
     """
     if mask is not None or not x.is_floating_point() or not (is_missing := x.isnan()).any():
         return Batch(x, c, mask)
@@ -64,6 +78,7 @@ class Batches:
         x: The stored rows, as `Codec.encode` returns them, with shape ``(N, *shape)``.
         c: The context, with shape ``(N, F)``.
         mask: 1 where observed, with the shape of ``x``; if None, NaN in ``x`` marks missing values.
+        y: Properties to predict from the latent variables, with shape ``(N, P)``.
         size: The number of rows per batch.
         seed: The random seed.
         labeled: The fraction of each batch that is drawn from labeled rows, less than 1; ignored if
@@ -81,13 +96,14 @@ class Batches:
         x: Tensor,
         c: Tensor | None = None,
         mask: Tensor | None = None,
+        y: Tensor | None = None,
         *,
         size: int,
         seed: int,
         labeled: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check(x, c, mask, size)
+        _check(x, c, mask, size, y)
         self.labeled_rows = _labeled_rows(c, labeled)
         self.n_labeled = round(labeled * size) if len(self.labeled_rows) else 0
         if self.n_labeled >= size:
@@ -96,8 +112,8 @@ class Batches:
                 "value is 0.25."
             )
         self.device = torch.device(device)
-        rows = mask_missing(x, c, mask)
-        fits = _fits((rows.x, rows.c, rows.mask), self.device)
+        rows = replace(mask_missing(x, c, mask), y=y)
+        fits = _fits(rows.tensors, self.device)
         self.rows = rows.to(self.device if fits else "cpu")
         self.n, self.size, self.seed = len(x), min(size - self.n_labeled, len(x)), seed
         self.steps_per_epoch = self.n // self.size
@@ -153,12 +169,14 @@ def iter_batches(
         yield Batch(x[rows], None if c is None else c[rows], None if mask is None else mask[rows])
 
 
-def _check(x: Tensor, c: Tensor | None, mask: Tensor | None, size: int) -> None:
+def _check(
+    x: Tensor, c: Tensor | None, mask: Tensor | None, size: int, y: Tensor | None = None
+) -> None:
     if size < 1 or len(x) < 1:
         raise VariedError(
             f"The batch size is {size} and the number of rows is {len(x)}; both must be at least 1."
         )
-    for name, other in (("c", c), ("mask", mask)):
+    for name, other in (("c", c), ("mask", mask), ("y", y)):
         if other is not None and len(other) != len(x):
             raise VariedError(
                 f"`{name}` has {len(other):,} rows, but `x` has {len(x):,}; they must have the "
@@ -185,7 +203,3 @@ def _fits(tensors: tuple[Tensor | None, ...], device: torch.device) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return sum(t.nbytes for t in tensors if t is not None) < free / 2
-
-
-def _to(t: Tensor | None, device: torch.device | str) -> Tensor | None:
-    return None if t is None else t.to(device, non_blocking=True)

@@ -27,7 +27,7 @@ from varied.runs.result import Draw, Result
 from varied.runs.store import Store
 from varied.seeding import seeded
 from varied.spec import TABLES, Spec
-from varied.training_loop import Step
+from varied.training_step import Step
 
 #: The number of rows in a batch that is passed through the model.
 BATCH_ROWS = 500

@@ -32,7 +32,8 @@ from varied.runs.old_names import (
 from varied.runtime import Setup
 from varied.spec import Part, Spec, missing_part, registered_kind
 from varied.tensor_io import read_tensors, write_tensors
-from varied.training_loop import Step, TrainingState
+from varied.training_loop import TrainingState
+from varied.training_step import Step
 
 #: The number of checkpoints that are kept.
 _CHECKPOINTS = 2
@@ -248,7 +249,10 @@ class Store:
             except VariedError as error:
                 notices.append(f"{error} An earlier checkpoint is used, if there is one.")
                 continue
-            _load(step, _under(tensors, "step/"), path)
+            weights = _under(tensors, "step/")
+            if step.property_head is None:  # it is only used in training
+                weights = {k: v for k, v in weights.items() if not k.startswith("property_head.")}
+            _load(step, weights, path)
             return _state(notes["state"], _under(tensors, "moments/")), notices
         return None, notices
 

@@ -25,7 +25,9 @@ from varied.training.defaults import ResolvedConfig
 from varied.training.finalize import finalize
 from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor, total_loss
 from varied.training.progress import progress_stream, run_with_progress
-from varied.training_loop import Step, StepEvent, TrainingState, train
+from varied.training.property_targets import PropertyTargets
+from varied.training_loop import StepEvent, TrainingState, train
+from varied.training_step import Step
 
 #: The fraction of labeled rows in each batch, for models that learn classes.
 _LABELED_FRACTION = 0.125
@@ -55,9 +57,18 @@ class Job:
         self.name, self.n_labels = name, n_labels
         self.spec, self.codec = config.spec, config.codec
         self.model, objective = compose(self.spec, self.codec.shape, self.codec.domain)
-        max_shift = self.spec.plan.max_shift
-        self.step = Step(self.model, objective, self.codec.load, max_shift=max_shift)
         self.split = store.read_split()
+        self.properties = None
+        if self.spec.plan.property_weight:
+            self.properties = PropertyTargets(config, data.take(self.split.train))
+        self.step = Step(
+            self.model,
+            objective,
+            self.codec.load,
+            max_shift=self.spec.plan.max_shift,
+            property_head=self.properties.head(self.model) if self.properties else None,
+            property_weight=self.spec.plan.property_weight,
+        )
         self.state, self.notices = self._resume()
         self.is_stopping = False
 
@@ -82,6 +93,8 @@ class Job:
                 "this off."
             )
         defaults = [*labels, *self.config.sentences, *stopping]
+        if self.properties is not None:
+            defaults.append(self.properties.sentence)
         return [*self.data.notes, rows, *defaults, *self.notices]
 
     @property
@@ -130,8 +143,9 @@ class Job:
         """
         plan, rows = self.spec.plan, self.rows("train")
         labeled = _LABELED_FRACTION if self.model.num_classes else 0.0
+        y = self.properties.standardized() if self.properties else None
         batches = Batches(
-            rows.x, rows.c, rows.mask, size=plan.batch_size, seed=plan.seed, labeled=labeled
+            rows.x, rows.c, rows.mask, y, size=plan.batch_size, seed=plan.seed, labeled=labeled
         )
         with self.store.lock(), _stop_on_signal(self):
             self.store.remove_after(self.state.step or -1)

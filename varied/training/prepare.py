@@ -16,6 +16,7 @@ from varied.runs.store import describe_data
 from varied.spec import Spec
 from varied.training.defaults import ResolvedConfig, resolve
 from varied.training.job import Job
+from varied.training.property_targets import PropertyTargets
 
 _MAX_RUNS = 10_000
 
@@ -81,6 +82,8 @@ def prepare(
     training = data.take(split_rows.train)
     config = resolve(training, model, choices)
     _check_labels(training, config, n_labels)
+    if config.spec.plan.property_weight:
+        PropertyTargets(config, training)  # raises an error if there are none
     name = model if isinstance(model, str) else "spec"
     metadata = describe_data(data, split_rows)
     metadata |= {"n_labels": n_labels}

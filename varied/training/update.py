@@ -19,7 +19,8 @@ from varied.schema import settings
 from varied.spec import Part, Plan, Spec
 from varied.training.defaults import LENGTHS, ResolvedConfig
 from varied.training.job import Job
-from varied.training_loop import Step, TrainingState
+from varied.training_loop import TrainingState
+from varied.training_step import Step
 
 _DEFAULT_EPOCHS = 5.0
 #: A step at which all schedules have their final values.
