@@ -3,7 +3,8 @@
 A VAE is trained on each dataset for a few minutes on one thread. *Prediction*: the HOMO-LUMO gap
 of QM9 is predicted from the codes by a ridge regression and by a network, and from Morgan
 fingerprints (radius 2, 1,024 bits) by a ridge regression; all are fitted to the same training
-molecules, and R2 is that on test molecules. *Molecules*: the QED of random test molecules is
+molecules, and R2 is that on test molecules. A second model is trained to predict properties from its latent variables
+(`--property-weight 1`). *Molecules*: the QED of random test molecules is
 raised at a Tanimoto similarity of at least 0.4 to the start. `varied optimize` is compared with a
 random search in the same ball without a predictor, and with a genetic algorithm that replaces,
 inserts and deletes SELFIES tokens of the best molecules so far. All decode at most 32 molecules
@@ -41,6 +42,8 @@ from varied.runs.optimization import Decoder, Search
 from varied.runtime import describe_machine
 
 NAME = "optimize"
+#: What the names of the parts with the second model end with.
+TRAINED = ", trained to predict properties"
 GAP, HOURS = "HOMO_LUMO_gap_au", "hours-per-week"
 #: The columns of the page.
 COLUMNS = ("improved", "similarity", "heavy atoms", "outside")
@@ -249,21 +252,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/optimize"))
     parser.add_argument("--minutes", type=float, nargs=3, default=(5.0, 10.0, 2.0))
     args = parser.parse_args()
-    qm9, moses, adult = (
+    qm9, trained, moses, adult = (
         lambda name=name, source=source, minutes=minutes, choices=choices: train(
             source, args.folder / name, minutes, **choices
         )
         for name, source, minutes, choices in zip(
-            ("qm9", "moses", "adult"),
-            args.sources,
-            args.minutes,
-            ({"labels": GAP}, {"beta": 0.3}, {}),
+            ("qm9", "qm9-properties", "moses", "adult"),
+            (args.sources[0], *args.sources),
+            (args.minutes[0], *args.minutes),
+            ({"labels": GAP}, {"labels": GAP, "property_weight": 1.0}, {"beta": 0.3}, {}),
             strict=True,
         )
     )
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "gap": lambda: predict_gap(qm9()),
         "QM9": lambda: raise_qed(qm9(), 0.0, 1.0) | {"known": known_gain(qm9())},
+        f"gap{TRAINED}": lambda: predict_gap(trained()),
+        f"QM9{TRAINED}": lambda: raise_qed(trained(), 0.0, 1.0),
         "Adult": lambda: raise_hours(adult()),
         "MOSES": lambda: raise_qed(moses(), 0.6, 0.8),
     }
@@ -278,14 +283,16 @@ def page() -> list[str]:
     records = load(NAME)
     lines = ["# Optimization", "", description(__doc__), ""]
     lines += [f"Processor: {describe_machine()['processor']}.", ""]
-    if gap := records.get("gap"):
-        rows = [
-            [name, f"{value:.3f} ± {gap[f'{name} error']:.3f}"]
-            for name, value in gap.items()
-            if not name.endswith("error")
-        ]
-        lines += ["## Gap of QM9", "", *markdown_table(["predicted from", "R2"], rows), ""]
-    for dataset in ("QM9", "MOSES"):
+    for part in ("gap", f"gap{TRAINED}"):
+        if gap := records.get(part):
+            rows = [
+                [name, f"{value:.3f} ± {gap[f'{name} error']:.3f}"]
+                for name, value in gap.items()
+                if not name.endswith("error")
+            ]
+            title = f"## Gap of QM9{part.removeprefix('gap')}"
+            lines += [title, "", *markdown_table(["predicted from", "R2"], rows), ""]
+    for dataset in ("QM9", f"QM9{TRAINED}", "MOSES"):
         if record := records.get(dataset):
             known = f" Known: {record['known']:.3f}." if "known" in record else ""
             lines += [
