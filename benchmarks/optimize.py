@@ -1,19 +1,19 @@
 """Optimize molecules and rows: ``python -m benchmarks.optimize QM9 MOSES ADULT``.
 
-A VAE is trained on each dataset for a few minutes on one thread. *Prediction*: the HOMO-LUMO gap
-of QM9 is predicted from the codes by a ridge regression and by a network, and from Morgan
-fingerprints (radius 2, 1,024 bits) by a ridge regression; all are fitted to the same training
-molecules, and R2 is that on test molecules. A second model is trained to predict properties from its latent variables
-(`--property-weight 1`). *Molecules*: the QED of random test molecules is
-raised at a Tanimoto similarity of at least 0.4 to the start. `varied optimize` is compared with a
-random search in the same ball without a predictor, and with a genetic algorithm that replaces,
-inserts and deletes SELFIES tokens of the best molecules so far. All decode at most 32 molecules
-for each evaluation of the QED, and evaluate at most 50 distinct molecules for each start. The gain
-is 0 if no molecule is better. "Known" is the gain of the best of the training molecules at this
-similarity. For MOSES, the starts have a QED between 0.6 and 0.8, since the mean is near the
-maximum otherwise. *Rows*: the weekly hours of 100 test rows of Adult are raised. The hours that a
-random forest predicts from the other columns of the optimized row show whether the row is
-consistent; the reference sets the cell and leaves the other columns.
+A VAE is trained on each dataset for a few minutes on one thread. *Prediction*: the HOMO-LUMO gap of
+QM9 is predicted from the codes by a ridge regression and by a network, and from Morgan fingerprints
+(radius 2, 1,024 bits) by a ridge regression; all are fitted to the same training molecules, and R2
+is that on test molecules. A second model is trained to predict properties from its latent variables
+(`--property-weight 1`). *Molecules*: the QED of random test molecules is raised at a Tanimoto
+similarity of at least 0.4 to the start. `varied optimize` is compared with a random search in the
+same ball without a predictor, and with a genetic algorithm that replaces, inserts and deletes
+SELFIES tokens of the best molecules so far. All decode at most 32 molecules for each evaluation of
+the QED, and evaluate at most 50 distinct molecules for each start. The gain is 0 if no molecule is
+better. "Known" is the gain of the best of the training molecules at this similarity. For MOSES, the
+starts have a QED between 0.6 and 0.8, since the mean is near the maximum otherwise. *Rows*: the
+weekly hours of 100 test rows of Adult are raised. The hours that a random forest predicts from the
+other columns of the optimized row show whether the row is consistent; the reference sets the cell
+and leaves the other columns.
 
 Each part is saved in ``results/optimize.json`` as soon as it ends, and is not repeated;
 ``results/optimize.md`` shows all of them.
