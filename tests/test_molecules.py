@@ -23,6 +23,7 @@ from varied.errors import VariedError
 from varied.evaluate.suites import EvalContext
 from varied.evaluate.suites.molecules import molecule_suite
 from varied.likelihoods import OneHot
+from varied.runs.attributes import attributes
 from varied.training import prepare
 from varied.training.defaults import resolve
 from varied.training.update import prepare_update
@@ -337,6 +338,15 @@ def test_the_data_of_a_run_are_read_again(run):
 def test_molecules_are_edited_by_their_properties(run):
     result = run.edit(["CCO", "CCCO"], column="logP")
     assert result.array.shape[0] == 2
+
+
+def test_labels_of_molecules_are_attributes(data):
+    codec = fit_codec(data)
+    named = data.replace(labels=np.arange(len(data)) / 7, label_names=("gap",))
+    assert attributes(named, codec)["gap"].levels == ("low", "high")
+    assert {"QED", "gap"} <= attributes(named, codec).keys()
+    classes = data.replace(labels=np.arange(len(data)) % 2, classes=("a", "b"))
+    assert attributes(classes, codec)["class"].levels == ("a", "b")
 
 
 @pytest.mark.parametrize("likelihood", ["one-hot", "autoregressive-one-hot"])

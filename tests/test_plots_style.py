@@ -31,6 +31,7 @@ def test_ticks_are_short(value, text):
 
 def test_format_number_says_that_nan_is_not_a_number():
     assert style.format_number(float("nan")) == "not a number"
+    assert style.format_number(float("-inf")) == "−∞"
 
 
 def test_truncate_fits_the_width_on_one_line():

@@ -135,9 +135,9 @@ def test_regression_is_scored_by_r2():
     real, generated, test = linear(0), linear(1), linear(2)
     result = tstr(*real, *generated, *test, repeats=1)
     names = [(score.learner, score.metric) for score in result.scores]
-    assert names == [("ridge", "R^2"), ("forest", "R^2"), ("neighbors", "R^2")]
+    assert names == [("ridge", "R2"), ("forest", "R2"), ("neighbors", "R2")]
     predicted = REGRESSORS["ridge"](0).fit(*real).predict(test[0])
-    ridge = result.score("ridge", "R^2")
+    ridge = result.score("ridge", "R2")
     assert ridge.real.value == pytest.approx(metrics.r2_score(test[1], predicted), abs=1e-12)
     assert ridge.real.value == pytest.approx(5 / 5.25, abs=0.02) and ridge.chance == 0
     assert abs(ridge.gap.value) < 0.02

@@ -42,7 +42,7 @@ class TSTRScore:
 
     Arguments:
         learner: The name of the learner.
-        metric: "balanced accuracy", "macro F1", "AUROC" or "R^2"; higher is better.
+        metric: "balanced accuracy", "macro F1", "AUROC" or "R2"; higher is better.
         chance: The chance level: 1 / K for K classes in the test rows, and 0 for numbers.
         real: The metric after training on the real rows.
         generated: The metric after training on the same number of generated rows.
@@ -183,7 +183,7 @@ class _Prediction:
         y, labels = truth[rows], self.labels[rows]
         if not n_classes:
             total = ((y - y.mean()) ** 2).sum()
-            return {"R^2": float(1 - ((y - labels) ** 2).sum() / total)}
+            return {"R2": float(1 - ((y - labels) ** 2).sum() / total)}
         cells = np.bincount(y * n_classes + labels, minlength=n_classes**2)
         confusion = cells.reshape(n_classes, n_classes)
         correct, actual, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)

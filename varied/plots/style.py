@@ -96,8 +96,10 @@ def format_number(value: float, spec: str = "") -> str:
         >>> format_number(12345.6), format_number(91.23), format_number(-0.5)
         ('12,346', '91.2', '−0.50')
     """
-    if not math.isfinite(value):
+    if math.isnan(value):
         return "not a number"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     digits = 2 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
     return f"{value:{spec or f',.{digits}f'}}".replace("-", "−")
 

@@ -53,7 +53,7 @@ class Attribute:
 def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attribute]:
     """Return the attributes of examples by name.
 
-    They are the columns of a table, the properties of molecules, or the labels of other data.
+    They are the columns of a table or the properties of molecules, and the labels.
 
     Arguments:
         data: The examples.
@@ -62,14 +62,13 @@ def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attri
             example.
     """
     values = codec.attributes(data)
-    by_name = {name: _from_values(name, column) for name, column in values.items()}
-    if not values and data.classes:
-        by_name["class"] = Attribute("class", data.classes, data.class_indices)
-    elif not values:
-        by_name = {
-            name: Attribute(name, classes, labels) if classes else _halves(name, labels)
-            for name, (labels, classes) in data.covariates.items()
-        }
+    by_name = {
+        name: Attribute(name, classes, labels) if classes else _halves(name, labels)
+        for name, (labels, classes) in data.covariates.items()
+    }
+    if data.classes and not values:
+        by_name = {"class": Attribute("class", data.classes, data.class_indices)}
+    by_name |= {name: _from_values(name, column) for name, column in values.items()}
     further = {str(name): more[name] for name in (() if more is None else more)}
     return by_name | {name: _from_labels(name, labels) for name, labels in further.items()}
 
