@@ -80,7 +80,7 @@ def test_a_reopened_run_reads_its_labels_again(labels, is_read_before, tmp_path)
         source = tmp_path / "images.npy"
     if is_read_before:
         source = varied.read(source, labels=choices.pop("labels"))
-    run = varied.train(source, "conditional-vae", out=tmp_path / "run", **choices)
+    run = train_quickly(source, "conditional-vae", out=tmp_path / "run", **choices)
     reopened = Run(run.folder).data
     assert reopened.labels.tolist() == run.data.labels.tolist()
     assert len(set(reopened.labels.tolist())) == 2
@@ -100,7 +100,7 @@ def test_using_a_run_changes_neither_its_files_nor_the_random_state(run):
 
 def test_a_changed_source_is_detected(tmp_path):
     source = save_bar_images(tmp_path / "bars.npz")
-    run = varied.train(source, out=tmp_path / "run", latent=2, **(SMALL | {"steps": 2}))
+    run = train_quickly(source, out=tmp_path / "run", latent=2, **(SMALL | {"steps": 2}))
     save_bar_images(source, seed=1)
     with pytest.raises(VariedError, match="has changed since"):
         Run(run.folder).evaluate()
@@ -108,7 +108,7 @@ def test_a_changed_source_is_detected(tmp_path):
 
 def test_data_in_memory_are_passed_again_in_any_form(tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    run = varied.train(x, out=tmp_path / "run", latent=2, **(SMALL | {"steps": 2}))
+    run = train_quickly(x, out=tmp_path / "run", latent=2, **(SMALL | {"steps": 2}))
     with pytest.raises(VariedError, match="pass them again"):
         Run(run.folder).evaluate()
     assert Run(run.folder, x).evaluate() == run.evaluate()
@@ -275,7 +275,7 @@ def test_a_conditional_run_samples_the_given_class(tmp_path):
     x[100:, 5:] += 150
     options = SMALL | {"steps": 500, "likelihood": "gaussian", "latent": 1}
     data = (x, ["high"] * 100 + ["low"] * 100)
-    run = varied.train(data, "conditional-vae", out=tmp_path / "run", **options)
+    run = train_quickly(data, "conditional-vae", out=tmp_path / "run", **options)
     for name, sign in (("high", 1), ("low", -1)):
         samples = run.sample(20, label=name).array.astype(float)
         assert sign * (samples[:, :4].mean() - samples[:, 5:].mean()) > 20
@@ -325,7 +325,7 @@ def test_an_autoencoder_has_no_kl(data, tmp_path):
 def test_variations_of_labeled_data_with_other_classes(data, tmp_path):
     """A model with inferred classes does not use the labels of other data."""
     x, _ = bar_images(4)
-    run = varied.train(
+    run = train_quickly(
         data, "m2", out=tmp_path / "run", latent=2, n_labels=8, **(SMALL | {"steps": 2})
     )
     variations = run.sample(2, around=(x, ["cat", "dog", "cat", "dog"]))
