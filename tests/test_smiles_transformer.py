@@ -33,6 +33,7 @@ def test_estimators_take_lists_of_smiles_in_a_pipeline():
     assert vae.transform(SMILES).shape == (24, 4)
     restored = vae.inverse_transform(vae.transform(SMILES))
     assert np.mean(restored == np.array(SMILES)) > 0.3
+    options["steps"] = 100  # for each of the six models
     detector = make_pipeline(SmilesTransformer(), VAEDetector(**options)).fit(SMILES * 4)
     normal, anomalous = detector.score_samples(["CCCCO", "O=CC=CC=O"])
     assert normal > anomalous + 3
