@@ -78,11 +78,11 @@ def test_interrupted_training_is_resumed(tmp_path):
     x, y = two_factors(200)
     y[:50] = np.nan
     options = {"labels": y, "property_weight": 1.0, "steps": 20, "threads": 1, **FIXED}
-    whole = prepare(x, out=tmp_path / "whole", **options)
-    events = whole.train()
+    reference = prepare(x, out=tmp_path / "reference", **options)
+    events = reference.train()
     for _ in range(20):
         next(events)
-    expected = {name: value.clone() for name, value in whole.step.state_dict().items()}
+    expected = {name: value.clone() for name, value in reference.step.state_dict().items()}
     job = prepare(x, out=tmp_path / "parts", **options)
     for event in job.train():
         if event.state.step == 7:
@@ -115,7 +115,7 @@ def test_properties_of_molecules_are_computed(tmp_path):
     names = ["QED", "logP", "TPSA", "weight", "heavy atoms", "gap"]
     assert job.properties.names == names
     assert f"The latent variables are trained to predict {', '.join(names)}." in job.sentences
-    y = job.properties.standardized()
+    y = job.properties.values()
     torch.testing.assert_close(y.std(0, correction=0), torch.ones(6))
     run = train_to_end(job)
     assert run.spec.plan.property_weight == 1.0

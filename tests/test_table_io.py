@@ -479,10 +479,10 @@ def test_a_dialect_is_restored_from_json() -> None:
     ("values", "message"),
     [
         ({"delimeter": ";"}, "did you mean 'delimiter'"),
-        ({"delimiter": 3}, "Invalid value 3 for delimiter"),
+        ({"delimiter": 3}, "invalid value 3 for delimiter"),
         ({"delimiter": "x"}, "choose from"),
         ({"encoding": "rot13"}, "choose from"),
-        ({"decimals": [2]}, "Invalid value .* for decimals"),
+        ({"decimals": [2]}, "invalid value .* for decimals"),
     ],
 )
 def test_invalid_dialects(values, message) -> None:

@@ -143,7 +143,7 @@ class Job:
         """
         plan, rows = self.spec.plan, self.rows("train")
         labeled = _LABELED_FRACTION if self.model.num_classes else 0.0
-        y = self.properties.standardized() if self.properties else None
+        y = self.properties.values() if self.properties else None
         batches = Batches(
             rows.x, rows.c, rows.mask, y, size=plan.batch_size, seed=plan.seed, labeled=labeled
         )

@@ -49,7 +49,7 @@ class PropertyTargets:
         with seeded(self.seed, "properties"):
             return PropertyHead(model.latent_shape, len(self.names))
 
-    def standardized(self) -> Tensor:
+    def values(self) -> Tensor:
         """Return the standardized properties, with shape (N, P), NaN where unknown."""
         values = numeric_attributes(self.data, self.codec)
         y = torch.from_numpy(np.stack([values[name] for name in self.names], 1))
