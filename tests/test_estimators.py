@@ -78,6 +78,11 @@ def test_signature_and_docstring_have_all_parameters(estimator):
     assert estimator.__doc__.count("Arguments:") == 1
 
 
+def test_a_column_whose_variance_overflows_is_named():
+    with pytest.raises(VariedError, match="variance of column 1 overflows; rescale this column"):
+        VAETransformer(**FAST).fit(random_rows() * [1, 1e200, 1])
+
+
 @pytest.mark.parametrize("estimator", ALL)
 def test_fit_has_no_side_effects(estimator, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -144,8 +144,10 @@ class ColumnScaler:
             with np.errstate(over="ignore", invalid="ignore"):  # overflow raises an error below
                 fitted = StandardScaler().fit(elements[:, is_scaled])
             mean[is_scaled], scale[is_scaled] = fitted.mean_, fitted.scale_
-        if not np.isfinite(mean + scale).all():
-            raise VariedError("The variance of a column overflows; rescale the column.")
+        overflows = ~np.isfinite(mean + scale)
+        if overflows.any():
+            column = scaler._columns[np.flatnonzero(overflows)[0]]
+            raise VariedError(f"The variance of column {column} overflows; rescale this column.")
         return cls(supports, mean, scale, has_values, domain, len(X))
 
     @cached_property
