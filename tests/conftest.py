@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from varied import registry
+from varied import registry, setup_cache
 
 #: The folder of a package that the tests install; it contains no tests.
 collect_ignore = ["external"]
@@ -26,6 +26,15 @@ def restored_registry():
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _separate_setup_cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("setups")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(setup_cache, "setup_folder", lambda: folder)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(autouse=True)

@@ -39,6 +39,7 @@ LAYERS = (
     {"spec"},
     {"composition"},
     {"zoo", "explain"},
+    {"setup_cache"},
     {"runtime"},
     {"training_step"},
     {"training_loop"},
@@ -70,6 +71,19 @@ FORBIDDEN_CALLS = {
     "eval": "it runs text as code",
     "exec": "it runs text as code",
     "hasattr": "give the base class a default, or use a Protocol",
+}
+#: Methods and functions that change files, which only `varied.atomic_io` calls.
+DISK_CALLS = {
+    *("mkdir", "makedirs", "rmdir", "unlink", "touch", "chmod", "symlink_to"),
+    *("write_text", "write_bytes", "tofile", "savefig", "fsync", "mkstemp", "copytree", "rmtree"),
+    *("copyfile", "copy2", "extractall", "to_csv", "to_parquet", "save_file"),
+}
+#: Files that write to a temporary folder, or to a buffer.
+MAY_WRITE = {
+    "varied/atomic_io.py": DISK_CALLS,
+    "varied/data/molecules/parsing.py": {"write_text"},
+    "varied/plots/style.py": {"savefig"},
+    "varied/runs/columns.py": {"to_csv"},
 }
 #: Words that end in "ed" but are not past participles.
 NOT_PARTICIPLES = {"embed", "seed", "speed", "feed", "need", "seeded"}
@@ -256,6 +270,54 @@ def forbidden_call(call: ast.Call, aliases: dict[str, str], path: str) -> str:
         if keyword.arg == "allow_pickle" and not is_false:
             return f"{place}: `allow_pickle` unpickles."
     return ""
+
+
+def disk_calls(source: str, path: str) -> list[str]:
+    """Return the calls that change files or folders outside of `varied.atomic_io`."""
+    allowed = MAY_WRITE.get(path, set())
+    return [
+        f"{path}:{call.lineno}: `{name}` changes files; use varied.atomic_io."
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call)
+        for name in [call.func.attr if isinstance(call.func, ast.Attribute) else ""]
+        if (name in DISK_CALLS - allowed) or (path not in MAY_WRITE and opens_for_writing(call))
+    ]
+
+
+def opens_for_writing(call: ast.Call) -> bool:
+    """Return whether a call is ``open`` with a mode that can change the file."""
+    if ast.unparse(call.func).rpartition(".")[2] not in ("open", "fdopen"):
+        return False
+    values = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    texts = {value.value for value in values if isinstance(value, ast.Constant)}
+    return any(
+        isinstance(text, str) and re.fullmatch(r"[rwaxbt+]*[wax+][bt+]*", text) for text in texts
+    )
+
+
+def test_only_atomic_io_changes_files() -> None:
+    assert not violations(disk_calls)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "path.mkdir(parents=True)",
+        "path.write_text('a')",
+        "open(path, 'w')",
+        "path.open(mode='ab')",
+        "shutil.rmtree(folder)",
+        "frame.to_csv(path)",
+    ],
+)
+def test_calls_that_change_files_are_detected(source: str) -> None:
+    assert len(disk_calls(source, "varied/runs/run.py")) == 1
+    assert not disk_calls(source.replace("'w'", "'rb'"), "varied/atomic_io.py")
+
+
+@pytest.mark.parametrize("source", ["open(path, 'rb')", "path.open()", "Image.open(file)"])
+def test_reading_files_is_allowed(source: str) -> None:
+    assert not disk_calls(source, "varied/runs/run.py")
 
 
 def qualified_name(node: ast.expr, aliases: dict[str, str]) -> str:

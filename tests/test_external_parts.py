@@ -270,6 +270,7 @@ def test_a_run_cannot_name_other_code(name, tmp_path):
     run = train(tmp_path)
     spec = run.folder / "spec.toml"
     spec.write_text(spec.read_text().replace('[net]\nname = "mlp"', f'[net]\nname = "{name}"'))
+    run.store.manifest.accept()
     with pytest.raises(VariedError, match="is not loaded"):
         varied.Run(run.folder)
 

@@ -1,7 +1,8 @@
 """The compute settings of a run: device, precision, threads, compilation and memory.
 
-No other module handles them. On a CPU, the fastest settings are found by timing the training step.
-They are saved in the checkpoint, so that a resumed run uses the same settings.
+No other module handles them. On a CPU, the fastest settings are found by timing the training step
+once on each machine; see `varied.setup_cache`. They are saved in the checkpoint, so that a resumed
+run uses the same settings.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from varied import setup_cache
 from varied.heads import Head
 from varied.nets.autocast import AutocastModule
 from varied.objectives import Objective
+from varied.setup_cache import Timings
 from varied.spec import Plan
 
 #: Seconds of training below which a cold compilation (7 to 23 s) costs more time than it saves.
@@ -78,6 +82,19 @@ def tune_malloc() -> None:
 
 
 @contextmanager
+def deterministic_operations(enabled: bool) -> Iterator[None]:
+    """Use deterministic operations, and print a warning for those that have no such version."""
+    if not enabled or torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
 def flush_denormals() -> Iterator[None]:
     """Flush denormal float32 numbers (below 1.2e-38) to zero, on processors that support it.
 
@@ -118,6 +135,9 @@ def autotune(
 ) -> Setup:
     """Return the fastest setup for a training step among those that the plan allows.
 
+    The step is timed once on each machine; later calls use the stored durations. If the plan is
+    deterministic, nothing is measured.
+
     On a GPU, nothing is measured: the precision is bfloat16 unless the plan sets float32, and the
     step is compiled only if the plan sets ``compile="yes"``.
 
@@ -132,35 +152,62 @@ def autotune(
     if torch.cuda.is_available():
         precision = "float32" if plan.precision == "float32" else "bfloat16"
         return Setup("cuda", precision, torch.get_num_threads(), plan.compile == "yes")
+    if plan.deterministic:
+        precision = "float32" if plan.precision == "auto" else plan.precision
+        return Setup("cpu", precision, plan.threads or 1, plan.compile == "yes")
     max_threads = min(_num_cores(), torch.get_num_threads())
+    key = _describe_step(step, plan, max_threads)
+    timings = setup_cache.read_timings(key)
+    if timings is None:
+        timings = _measure_setups(step, call, plan, max_threads, patience)
+        timings = setup_cache.write_timings(key, timings)
+    single_threads = plan.threads or 1
+    precision, threads = min(timings, key=timings.__getitem__)
+    limits = (60 * plan.minutes, steps * timings[precision, threads])
+    return Setup(
+        precision=precision,
+        threads=threads,
+        compile=_should_compile(step, plan, min(filter(None, limits), default=0.0)),
+        max_threads=1 if plan.threads else max_threads,
+        single_thread_seconds=timings[precision, single_threads],
+    )
+
+
+def _measure_setups(
+    step: nn.Module, call: Callable[[], Tensor], plan: Plan, max_threads: int, patience: float
+) -> Timings:
+    """Return the duration of a step with each precision and number of threads."""
     precisions = tuple(PRECISIONS) if plan.precision == "auto" else (plan.precision,)
     compare_threads = not plan.threads and max_threads > 1
     # With a single candidate, the timing only decides about the compilation.
     repeats = 8 if len(precisions) > 1 or compare_threads else 1
-    start, timings = time.perf_counter(), dict[Setup, float]()
+    start, timings = time.perf_counter(), Timings()
 
-    def measure(setup: Setup) -> None:
+    def measure(precision: str, threads: int) -> None:
         if not timings or time.perf_counter() - start < patience:
-            apply_setup(step, setup)
-            timings[setup] = _seconds_per_step(call, repeats)
+            apply_setup(step, Setup(precision=precision, threads=threads))
+            timings[precision, threads] = _seconds_per_step(call, repeats)
 
     # One thread is measured first: it does not wait for other threads, so its timing is reliable
     # even on a busy machine.
-    single = Setup(threads=plan.threads or 1)
     for precision in precisions:
-        measure(replace(single, precision=precision))
-    single = min(timings, key=timings.__getitem__)
+        measure(precision, plan.threads or 1)
     if compare_threads:
-        measure(replace(single, threads=max_threads))
+        measure(min(timings, key=timings.__getitem__)[0], max_threads)
     step.zero_grad(set_to_none=True)
-    fastest = min(timings, key=timings.__getitem__)
-    limits = (60 * plan.minutes, steps * timings[fastest])
-    return replace(
-        fastest,
-        compile=_should_compile(step, plan, min(filter(None, limits), default=0.0)),
-        max_threads=1 if plan.threads else max_threads,
-        single_thread_seconds=timings[single],
-    )
+    return timings
+
+
+def _describe_step(step: nn.Module, plan: Plan, max_threads: int) -> dict[str, Any]:
+    """Return everything on which the duration of a step depends."""
+    machine = [_processor(), max_threads, torch.__version__]
+    shapes = {name: list(tensor.shape) for name, tensor in step.state_dict().items()}
+    choices = [plan.batch_size, plan.precision, plan.threads]
+    settings = [
+        {k: v for k, v in vars(module).items() if isinstance(v, int | float | str)}
+        for module in step.modules()
+    ]
+    return {"machine": machine, "shapes": shapes, "choices": choices, "settings": settings}
 
 
 def _num_cores() -> int:

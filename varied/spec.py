@@ -195,7 +195,13 @@ class Plan:
             a CPU, and bfloat16 on a GPU.
         compile: "yes", "no", or "auto" to compile the training step only on a CPU, and only if this
             is expected to save time.
-        threads: The number of CPU threads; 0 uses the number that is measured to be fastest.
+        threads: The number of CPU threads; 0 uses the number that is measured to be fastest, and
+            one thread while other programs use the cores.
+        deterministic: Whether to use float32, one thread and no compilation, except where
+            ``precision``, ``threads`` and ``compile`` are set, instead of what is measured to be
+            fastest, and only deterministic GPU operations. The weights are then the same on all
+            machines of the same kind with the same versions of PyTorch and Varied. It cannot be
+            combined with ``minutes``.
         ex_post_prior: "auto" to replace a standard normal prior after training with a Gaussian
             mixture fitted to the codes if this raises the ELBO of held-out rows, or "no".
     """
@@ -216,6 +222,7 @@ class Plan:
     precision: str = "auto"
     compile: str = "auto"
     threads: int = 0
+    deterministic: bool = False
     ex_post_prior: str = "auto"
 
     def __post_init__(self) -> None:
@@ -231,6 +238,11 @@ class Plan:
                     f"{name}='{getattr(self, name)}' is not supported; choose from "
                     f"{', '.join(values)}."
                 )
+        if self.deterministic and self.minutes:
+            raise VariedError(
+                f"minutes={self.minutes:g} cannot be combined with deterministic, since the number "
+                "of steps would depend on the speed; use epochs or steps."
+            )
         for name in ("batch_size", "lr", "grad_clip"):
             if not getattr(self, name) > 0:
                 raise VariedError(f"{name}={getattr(self, name)} must be above 0.")

@@ -21,12 +21,16 @@ from varied.errors import VariedError, read_error
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) -> Path:
     """Write tensors to a safetensors file, with JSON-serializable metadata in its header."""
+    return atomic_write(path, to_bytes(tensors, **notes))
+
+
+def to_bytes(tensors: Mapping[str, Tensor], **notes: object) -> bytes:
+    """Return the contents of the file that `write_tensors` writes; they are reproducible."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(nan_to_none(notes))
-    # The header has a single entry, since safetensors writes several entries in random order, and
-    # identical contents must result in identical files.
+    # The header has a single entry, since safetensors writes several entries in random order.
     header = json.dumps({"notes": text, "digest": _digest(on_cpu, text)})
-    return atomic_write(path, safetensors.torch.save(on_cpu, {"varied": header}))
+    return safetensors.torch.save(on_cpu, {"varied": header})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

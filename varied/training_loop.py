@@ -62,6 +62,8 @@ class TrainingState:
         cooldown_start: The step at which training was shortened by `shorten`, or 0.
         restored_step: The step from which the weights were restored at ``cooldown_start``.
         setup: The compute settings, which are measured at the start of the run.
+        steps_by_threads: The number of steps by the number of threads, which is reduced while other
+            programs use the cores.
         moments: The tensors of the optimizer by parameter name, including the moving averages of
             the weights.
     """
@@ -77,6 +79,7 @@ class TrainingState:
     cooldown_start: int = 0
     restored_step: int = 0
     setup: Setup | None = None
+    steps_by_threads: dict[str, int] = field(default_factory=dict)
     moments: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -180,7 +183,7 @@ def train(
         seed_torch(plan.seed, "step", state.step)
         step.set_step(state.step, state.progress)
         optimizer.zero_grad(set_to_none=True)
-        with runtime.flush_denormals():
+        with runtime.flush_denormals(), runtime.deterministic_operations(plan.deterministic):
             loss, parts = compute_loss(*batch.tensors)
             loss.backward()
             norm = _clip_gradients(optimizer, plan.grad_clip)
@@ -197,6 +200,8 @@ def train(
         state.step += 1
         seconds = time.perf_counter() - start
         state.seconds += seconds
+        used = str(threads.threads)
+        state.steps_by_threads[used] = state.steps_by_threads.get(used, 0) + 1
         threads.record_step_time(seconds)
         if plan.minutes:
             state.update_total(60 * plan.minutes, num_steps)

@@ -36,6 +36,7 @@ from varied.cli.style import style
 from varied.cli.train import train
 from varied.cli.traverse import traverse
 from varied.cli.update import update
+from varied.cli.verify import verify
 
 COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Train": [demo, train, update, fit_prior],
@@ -43,7 +44,7 @@ COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Analyze": [encode, neighbors, classify, detect, impute],
     "Compress": [compress, decompress],
     "Evaluate": [evaluate, compare],
-    "Look up": [models, explain, data, runs, doctor],
+    "Look up": [models, explain, data, runs, verify, doctor],
 }
 
 app = typer.Typer(

@@ -11,6 +11,9 @@ import shutil
 import time
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from varied.cli import console
 from varied.cli.options import AsJson
@@ -20,8 +23,21 @@ GIGABYTE = 2**30
 TIMED_SECONDS = 0.02
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    clear_setups: Annotated[
+        bool,
+        typer.Option(
+            "--clear-setups",
+            help="Remove the measured durations of training steps, which are then measured anew.",
+        ),
+    ] = False,
+) -> None:
     """Print system information for bug reports."""
+    if clear_setups:
+        from varied.setup_cache import clear_timings
+
+        clear_timings()
     with console.status("Inspecting this machine"):
         facts = describe_system()
     if as_json:
@@ -44,6 +60,7 @@ def describe_system() -> dict[str, str]:
         "free disk": f"{shutil.disk_usage(Path()).free / GIGABYTE:.1f} GB",
         "VARIED_DATA": "set" if os.environ.get("VARIED_DATA") else "not set",
         "cache": _cache(),
+        "compute settings": _setups(),
         **_versions(),
     }
 
@@ -83,6 +100,16 @@ def _cache() -> str:
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     shown = str(folder).replace(str(Path.home()), "~", 1)
     return f"{shown}, {sum(sizes) / 2**20:,.0f} MB" if sizes else f"{shown}, empty"
+
+
+def _setups() -> str:
+    from varied.setup_cache import list_fastest
+
+    counts = list_fastest()
+    if not counts:
+        return "measured when a model is first trained"
+    choices = ", ".join(f"{choice} ({n})" for choice, n in counts.items())
+    return f"measured models: {sum(counts.values())}; fastest: {choices}"
 
 
 def _versions() -> dict[str, str]:

@@ -140,6 +140,14 @@ def train(
         int | None,
         _option(PLAN, "N", "Number of CPU threads; 0 selects the number that is fastest.", 0),
     ] = None,
+    deterministic: Annotated[
+        bool,
+        _switch(
+            PLAN,
+            "--deterministic",
+            "Use float32 and one thread, so that the weights do not depend on the machine's speed.",
+        ),
+    ] = False,
     compile: Annotated[
         str | None,
         _option(PLAN, "C", "Whether to use torch.compile: yes, no, or auto (if it saves time)."),

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import io
 import os
 import sys
-import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
+from varied.atomic_io import atomic_write
 from varied.errors import VariedError
 
 _BLOCK = 1 << 20
@@ -58,7 +58,9 @@ def verify(path: Path, remote: Remote) -> None:
     Raises:
         VariedError: If the digest differs from the expected one.
     """
-    if _digest(path, remote.unpacked) != remote.sha256:
+    with path.open("rb") as file:
+        digest = _digest(file, remote.unpacked)
+    if digest != remote.sha256:
         raise VariedError(
             f"{path} is corrupted or a different file, since its SHA-256 is not the expected one; "
             "delete it and load the dataset again."
@@ -75,59 +77,35 @@ def download(remote: Remote, folder: Path) -> Path:
     if path.exists():
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = _download(remote, folder)
+        content = _fetch(remote)
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise VariedError(
             f"{remote.url} cannot be downloaded ({reason}); download it on another machine and "
             f"save it as {path}."
         ) from error
-    try:
-        _verify_part(part, remote)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
-
-
-def _verify_part(part: Path, remote: Remote) -> None:
-    if _digest(part, remote.unpacked) != remote.sha256:
+    if _digest(io.BytesIO(content), remote.unpacked) != remote.sha256:
         raise VariedError(
             f"The file at {remote.url} was not saved, since its SHA-256 is not the expected one; "
             "try again later."
         )
+    return atomic_write(path, content)
 
 
-def _download(remote: Remote, folder: Path) -> Path:
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f".{remote.name}.", suffix=".part")
-    part = Path(name)
-    try:
-        with (
-            os.fdopen(handle, "wb") as file,
-            urllib.request.urlopen(remote.url, timeout=_TIMEOUT_SECONDS) as response,
-        ):
-            _copy(response, file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return part
+def _fetch(remote: Remote) -> bytes:
+    content = bytearray()
+    with urllib.request.urlopen(remote.url, timeout=_TIMEOUT_SECONDS) as response:
+        while block := response.read(_BLOCK):
+            content += block
+            if len(content) > _MAX_BYTES:
+                raise ValueError("the file is larger than expected")
+    return bytes(content)
 
 
-def _copy(response: Any, file: IO[bytes]) -> None:
-    written = 0
-    while block := response.read(_BLOCK):
-        written += file.write(block)
-        if written > _MAX_BYTES:
-            raise ValueError("the file is larger than expected")
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _digest(path: Path, unpacked: bool) -> str:
+def _digest(file: IO[bytes], unpacked: bool) -> str:
     digest = hashlib.sha256()
-    unpack: Callable[..., IO[bytes]] = gzip.open if unpacked else open  # type: ignore[assignment]
-    with unpack(path, "rb") as file, contextlib.suppress(OSError, EOFError, zlib.error):
-        while block := file.read(_BLOCK):
+    contents: Any = gzip.GzipFile(fileobj=file) if unpacked else file
+    with contextlib.suppress(OSError, EOFError, zlib.error):
+        while block := contents.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

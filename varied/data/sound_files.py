@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from varied.atomic_io import atomic_write
 from varied.data.archive import Member, UnreadableFile, attempt, read_members
 from varied.data.memory import check_memory
 from varied.data.raw_data import Problem
@@ -193,10 +195,11 @@ def write_sound(wave: Array, path: Path, rate: int) -> None:
         rate: The number of samples per second.
     """
     peak = float(np.abs(wave).max(initial=0))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    subtype = "VORBIS" if path.suffix.lower() == ".ogg" else "PCM_16"
-    scaled = wave / max(1.0, peak * 1.001)
-    import_soundfile().write(path, scaled, rate, subtype=subtype)
+    form = path.suffix[1:].upper()
+    subtype = "VORBIS" if form == "OGG" else "PCM_16"
+    scaled, content = wave / max(1.0, peak * 1.001), io.BytesIO()
+    import_soundfile().write(content, scaled, rate, format=form, subtype=subtype)
+    atomic_write(path, content.getvalue(), sync=False)
 
 
 def import_soundfile() -> Any:

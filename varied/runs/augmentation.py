@@ -113,7 +113,6 @@ class AugmentedData:
             VariedError: If the data cannot be written in this format, or the folder exists.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         return self.codec.save_labeled(self.data, path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from varied.atomic_io import copy_folder
 from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, describe_problems, iter_batches, mask_missing, read
 from varied.data.codecs.invalid_cells import describe_invalid_cells
@@ -97,9 +97,7 @@ class RunBase:
         Raises:
             VariedError: If the folder already exists.
         """
-        if Path(folder).exists():
-            raise VariedError(f"{folder} already exists; choose a new name.")
-        return Path(shutil.copytree(self.folder, folder))
+        return copy_folder(self.folder, Path(folder))
 
     @property
     def has_density(self) -> bool:
@@ -161,7 +159,7 @@ class RunBase:
         names = ("train", "validation", "test")
         if name not in names:
             raise VariedError(f"There is no split '{name}': {suggest(name, names)}")
-        return self.data.take(getattr(self.store.read_split(), name))
+        return self.data.take(getattr(self.store.read_split(self.data), name))
 
     def read(self, source: Any = None) -> RawData:
         """Read other data and convert them to the types of the training data.

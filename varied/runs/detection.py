@@ -137,7 +137,6 @@ class AnomalyReport:
                 than images.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.name.lower().endswith(SUFFIXES):
             return self.codec.write_table(self.frame.iloc[self._order], path)
         if path.suffix.lower() == ".png" and self.images.dtype == np.uint8:

@@ -131,7 +131,7 @@ def edit(
             variables are not real vectors.
     """
     run.require_euclidean_latent("An edit")
-    split = run.store.read_split()
+    split = run.store.read_split(run.data)
     rows = split.train[:MAX_TRAINING]
     training, held_out = run.data.take(rows), run.data.take(split.validation[:MAX_HELD_OUT])
     known = _attributes(run, training, attributes, rows)

@@ -20,6 +20,6 @@ def embed(run: RunBase, data: RawData) -> Tensor:
 
 def latent_density(run: RunBase) -> LatentDensity:
     """Return a density fitted to the codes of the training rows."""
-    split = run.store.read_split()
+    split = run.store.read_split(run.data)
     rows = (split.train[:MAX_TRAINING], split.validation[:MAX_HELD_OUT])
     return functional.fit_latent_density(*(embed(run, run.data.take(part)) for part in rows))

@@ -105,7 +105,6 @@ class Neighbors:
             VariedError: If the file extension is not supported.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.name.lower().endswith(SUFFIXES):
             return self.codec.write_table(self.frame, path)
         if path.suffix.lower() == ".png":

@@ -116,7 +116,6 @@ class OptimizationResult(Result):
         """Write the examples, or `summary` if the file is a table but the data are not."""
         path = Path(path)
         if path.name.lower().endswith(SUFFIXES) and not self.codec.column_names:
-            path.parent.mkdir(parents=True, exist_ok=True)
             return self.codec.write_table(self.summary, path)
         return super().save(path)
 
@@ -193,7 +192,7 @@ class Search:
         more: Any,
     ) -> None:
         self.run, self.sign, self.min_similarity = run, -1.0 if minimize else 1.0, min_similarity
-        split = run.store.read_split()
+        split = run.store.read_split(run.data)
         # A random subset, since the rows may be sorted by size.
         training_rows = _subset(split.train, MAX_TRAINING)
         rows = np.concatenate([training_rows, _subset(split.validation, MAX_HELD_OUT)])

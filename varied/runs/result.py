@@ -86,7 +86,6 @@ class Result:
             VariedError: If the data cannot be written in this format.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         ending = path.suffix.lower()
         if ending == ".png":
             return self.codec.plot(self.array, self.images, self.draw, path)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import time
 import tomllib
+import warnings
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from varied import atomic_io, registry
-from varied.data import Codec, ContextCodec, RawData, Split, open_codec, open_context
-from varied.errors import VariedError
+from varied.data import Codec, ContextCodec, RawData, Split, open_codec, open_context, split
+from varied.errors import DataWarning, VariedError
+from varied.runs.manifest import Manifest
 from varied.runs.old_names import (
     FORMAT,
     OLD_CALIBRATION,
@@ -31,12 +31,14 @@ from varied.runs.old_names import (
 )
 from varied.runtime import Setup
 from varied.spec import Part, Spec, missing_part, registered_kind
-from varied.tensor_io import read_tensors, write_tensors
+from varied.tensor_io import read_tensors, to_bytes, write_tensors
 from varied.training_loop import TrainingState
 from varied.training_step import Step
 
 #: The number of checkpoints that are kept.
 _CHECKPOINTS = 2
+#: The files that are written before spec.toml, and the lock file.
+_FIRST_FILES = {".lock", "codec.json", "data.json", "manifest.json", "split.safetensors"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Store:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self.manifest = Manifest(self.folder)
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
@@ -86,21 +89,50 @@ class Store:
         """Whether all files of the run have been written; the report is the last one."""
         return self.is_trained and (self / "report.html").is_file()
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether the folder is absent or empty, or was left by a process killed at its start."""
+        names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        others = (name for name in names - _FIRST_FILES if not name.endswith(atomic_io.TEMPORARY))
+        return not names or (".lock" in names and not any(others))
+
     def create(
-        self, spec: Spec, codec: Codec, context: ContextCodec | None, metadata: Mapping[str, Any]
+        self,
+        spec: Spec,
+        codec: Codec,
+        context: ContextCodec | None,
+        metadata: Mapping[str, Any],
+        split_rows: Split,
     ) -> None:
-        """Write the files of a new run, ending with spec.toml, which marks the folder as a run."""
+        """Write the files of a new run, ending with spec.toml, which marks the folder as a run.
+
+        If this fails, the files are removed.
+
+        Raises:
+            VariedError: If a file cannot be written, or another process uses the folder.
+        """
         context_values = None if context is None else context.to_json()
-        atomic_io.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_values})
-        atomic_io.write_json(self / "data.json", metadata)
-        origins = dict(spec.origins)
-        if (origin := registry.origin("data", codec.kind)) is not None:
-            origins["data"] = origin
-        text = f"format = {FORMAT}\n{spec.to_toml(defaults=True)}"
-        if origins:
-            tables = {axis: dataclasses.asdict(origin) for axis, origin in origins.items()}
-            text += f"\n{tomlkit.dumps({'origins': tables})}"
-        atomic_io.atomic_write(self / "spec.toml", text)
+        text = _spec_text(spec, codec)
+        with self.lock():
+            if self.exists:
+                raise VariedError(
+                    f"Another process has created a run in {self.folder}; choose another folder "
+                    "with --out."
+                )
+            try:
+                write_tensors(self / "split.safetensors", **_split_content(split_rows))
+                atomic_io.write_json(
+                    self / "codec.json", {"x": codec.to_json(), "c": context_values}
+                )
+                atomic_io.write_json(self / "data.json", metadata)
+                names = ("split.safetensors", "codec.json", "data.json")
+                self.manifest.add(*names, contents={"spec.toml": text.encode()})
+                atomic_io.atomic_write(self / "spec.toml", text)
+            except BaseException:
+                with suppress(VariedError):
+                    for name in ("spec.toml", *_FIRST_FILES - {".lock"}):
+                        atomic_io.remove(self / name)
+                raise
 
     def read_spec(self, passed: Collection[str] = ()) -> Spec:
         """Read the spec, without the settings that equal the defaults of this version.
@@ -131,6 +163,7 @@ class Store:
             raise VariedError(
                 f"{self.folder} does not contain a run; list all runs with `varied runs`."
             )
+        self.manifest.check("spec.toml")
         try:
             return tomllib.loads((self / "spec.toml").read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
@@ -149,7 +182,7 @@ class Store:
         Raises:
             VariedError: If the codec for this kind of data is not available.
         """
-        values = atomic_io.read_json(self / "codec.json")
+        values = self._read_json("codec.json")
         codec = values.get("x") or {}
         if self.is_format_1:
             codec = upgrade_codec(codec)
@@ -160,36 +193,65 @@ class Store:
 
     def read_metadata(self) -> dict[str, Any]:
         """Read the metadata, such as the source of the data, their digest and the split sizes."""
-        metadata = atomic_io.read_json(self / "data.json")
+        metadata = self._read_json("data.json")
         return upgrade_metadata(metadata) if self.is_format_1 else metadata
 
-    def write_split(self, split: Split) -> None:
-        """Write the row indices of the training, validation and test splits."""
-        parts = {k: torch.from_numpy(getattr(split, k)) for k in ("train", "validation", "test")}
-        write_tensors(self / "split.safetensors", parts, seed=split.seed)
+    def _read_json(self, name: str) -> dict[str, Any]:
+        self.manifest.check(name)
+        return atomic_io.read_json(self / name)
 
-    def read_split(self) -> Split:
-        """Read the row indices of the training, validation and test splits."""
-        parts, notes = read_tensors(self / "split.safetensors")
+    def _read_tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        self.manifest.check(name)
+        return read_tensors(self / name)
+
+    def read_split(self, data: RawData | None = None) -> Split:
+        """Read the row indices of the training, validation and test splits.
+
+        Arguments:
+            data: The data, from which the same split is computed again if the file is missing or
+                corrupted.
+
+        Raises:
+            VariedError: If the file cannot be read, and the same split cannot be computed.
+        """
+        try:
+            parts, notes = self._read_tensors("split.safetensors")
+        except VariedError:
+            restored = None if data is None else self._restore_split(data)
+            if restored is None:
+                raise
+            return restored
         return Split(**{k: v.numpy() for k, v in parts.items()}, seed=int(notes["seed"]))
+
+    def _restore_split(self, data: RawData) -> Split | None:
+        """Compute the split again, and write it if the result has the digest in the manifest."""
+        split_rows = split(data, seed=int(self.read_metadata()["split_seed"]))
+        content, path = to_bytes(**_split_content(split_rows)), self / "split.safetensors"
+        if not self.manifest.matches(path.name, content):
+            return None
+        atomic_io.atomic_write(path, content)
+        warnings.warn(f"{path} was corrupted; it was computed again.", DataWarning, stacklevel=2)
+        return split_rows
 
     def write_calibration(self, values: Mapping[str, float | list[float]]) -> None:
         """Write factors that were calibrated on the validation rows."""
         if values:
-            atomic_io.write_json(self / "calibration.json", values)
+            self.manifest.replace(
+                "calibration.json", lambda path: atomic_io.write_json(path, values)
+            )
 
     def read_calibration(self, name: str) -> list[float]:
         """Read factors that were calibrated on the validation rows; [1] if there are none."""
         old_file, old_name = OLD_CALIBRATION[name]
         for path, key in ((self / "calibration.json", name), (self / old_file, old_name)):
             if path.is_file():
-                factors = atomic_io.read_json(path).get(key, 1.0)
+                factors = self._read_json(path.name).get(key, 1.0)
                 return factors if isinstance(factors, list) else [float(factors)]
         return [1.0]
 
     def write_weights(self, name: str, model: nn.Module, **notes: object) -> None:
         """Write the weights of a model, with metadata."""
-        write_tensors(self / name, model.state_dict(), **notes)
+        self.manifest.replace(name, lambda path: write_tensors(path, model.state_dict(), **notes))
 
     def read_weights(self, name: str, model: nn.Module) -> dict[str, Any]:
         """Load weights into a model, and return the metadata of the file.
@@ -197,7 +259,7 @@ class Store:
         Raises:
             VariedError: If the file does not match the model.
         """
-        tensors, notes = read_tensors(self / name)
+        tensors, notes = self._read_tensors(name)
         tensors = upgrade_weights(tensors) if self.is_format_1 else tensors
         _load(model, tensors, self / name)
         return notes
@@ -210,29 +272,32 @@ class Store:
 
     def read_prior(self) -> Part | None:
         """Read the prior that was fitted after training, or None."""
-        path = self / "prior.safetensors"
-        if not path.is_file():
+        if not (self / "prior.safetensors").is_file():
             return None
-        part = read_tensors(path)[1]["prior"]
+        part = self._read_tensors("prior.safetensors")[1]["prior"]
         if self.is_format_1:
             part = upgrade_part("prior", part)
         return Part.parse(part).without_defaults("prior")
 
     def remove_prior(self) -> None:
         """Remove the fitted prior, so that the run uses the prior from training again."""
-        (self / "prior.safetensors").unlink(missing_ok=True)
+        atomic_io.remove(self / "prior.safetensors")
 
     # Checkpoints
 
     def write_checkpoint(self, step: Step, state: TrainingState) -> Path:
-        """Write a checkpoint, and then remove all but the latest two."""
+        """Write a checkpoint, and then remove all but the latest two.
+
+        The metrics log is synced first, so that it never ends before the checkpoint.
+        """
+        atomic_io.sync_file(self / "metrics.jsonl")
         plain = dataclasses.asdict(dataclasses.replace(state, moments={}))
         tensors = {f"step/{k}": v for k, v in step.state_dict().items()}
         tensors |= {f"moments/{k}": v for k, v in state.moments.items()}
         path = self / "checkpoints" / f"{state.step:09d}.safetensors"
         write_tensors(path, tensors, state=plain)
         for old in self._checkpoints()[:-_CHECKPOINTS]:
-            old.unlink(missing_ok=True)
+            atomic_io.remove(old)
         return path
 
     def read_checkpoint(self, step: Step) -> tuple[TrainingState | None, list[str]]:
@@ -262,13 +327,13 @@ class Store:
     def remove_old_checkpoints(self) -> None:
         """Remove the best weights and all checkpoints but the last one from a finished run."""
         for path in (*self._checkpoints()[:-1], self / "best.safetensors"):
-            path.unlink(missing_ok=True)
+            atomic_io.remove(path)
 
     # History
 
     def log(self, row: dict[str, object]) -> None:
         """Append a row to the metrics log."""
-        atomic_io.append_jsonl(self / "metrics.jsonl", [row])
+        atomic_io.append_jsonl(self / "metrics.jsonl", row)
 
     def history(self) -> list[dict[str, Any]]:
         """Read the rows of the metrics log."""
@@ -276,14 +341,24 @@ class Store:
 
     def remove_after(self, step: int) -> None:
         """Remove the metrics, frames and best weights of steps that a resumed run will repeat."""
-        rows = (json.dumps(row) + "\n" for row in self.history() if row["step"] <= step)
+        rows = (json.dumps(row) + "\n" for row in self.history() if row.get("step", -1) <= step)
         atomic_io.atomic_write(self / "metrics.jsonl", "".join(rows))
         for path in (self / "frames").glob("*.safetensors"):
             if int(path.stem) > step:
-                path.unlink()
-        best = self / "best.safetensors"
-        if best.exists() and read_tensors(best)[1]["step"] > step:
-            best.unlink()
+                atomic_io.remove(path)
+        if (best := self.read_best()) is not None and best["step"] > step:
+            atomic_io.remove(self / "best.safetensors")
+
+    def read_best(self) -> dict[str, Any] | None:
+        """Read the metadata of the best weights; None, and a warning, if they are corrupted."""
+        path = self / "best.safetensors"
+        if not path.exists():
+            return None
+        try:
+            return read_tensors(path)[1]
+        except VariedError as error:
+            warnings.warn(f"{error} The file is ignored.", DataWarning, stacklevel=2)
+            return None
 
     def write_frame(self, frame: Frame) -> None:
         """Write a frame to a file."""
@@ -292,60 +367,47 @@ class Store:
         write_tensors(path, tensors, epoch=frame.epoch, step=frame.step)
 
     def frames(self) -> list[Frame]:
-        """Read all frames, in order."""
+        """Read all frames that are not corrupted, in order."""
         frames = []
         for path in sorted((self / "frames").glob("*.safetensors")):
-            tensors, notes = read_tensors(path)
+            try:
+                tensors, notes = read_tensors(path)
+            except VariedError as error:
+                warnings.warn(f"{error} The frame is ignored.", DataWarning, stacklevel=2)
+                continue
             frames.append(Frame(**tensors, epoch=float(notes["epoch"]), step=int(notes["step"])))
         return frames
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the folder, so that only one process trains in it.
+        """Lock the folder, so that only one process trains in it, and remove unfinished files.
 
         Raises:
             VariedError: If another process has locked it.
         """
-        try:
-            import fcntl
-        except ImportError:  # not available on Windows
+        what = f"{self.folder} is being trained by another process"
+        with atomic_io.lock_file(self / ".lock", what):
+            atomic_io.remove_temporary_files(self.folder)
             yield
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self / ".lock").open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise VariedError(
-                    f"{self.folder} is being trained by another process ({file.read().strip()}); "
-                    "wait until it ends, or choose another folder with --out."
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-            file.flush()
-            try:
-                yield
-            finally:
-                (self / ".lock").unlink(missing_ok=True)
 
 
-def describe_data(data: RawData, split: Split) -> dict[str, Any]:
-    """Return the metadata that a run stores about its data."""
-    return {
-        "source": data.source,
-        "options": dict(data.options),
-        "digest": data.digest(),
-        "n": len(data),
-        "train": len(split.train),
-        "validation": len(split.validation),
-        "test": len(split.test),
-        "split_seed": split.seed,
-        "classes": list(data.classes),
-        "label_columns": list(data.label_names) if data.is_frame else [],
-        "notes": list(data.notes),
-        "problems": [[problem.name, problem.reason] for problem in data.problems],
-    }
+def _split_content(split_rows: Split) -> dict[str, Any]:
+    """Return the arguments with which `tensor_io` writes a split."""
+    names = ("train", "validation", "test")
+    tensors = {name: torch.from_numpy(getattr(split_rows, name)) for name in names}
+    return {"tensors": tensors, "seed": split_rows.seed}
+
+
+def _spec_text(spec: Spec, codec: Codec) -> str:
+    """Return the contents of spec.toml."""
+    origins = dict(spec.origins)
+    if (origin := registry.origin("data", codec.kind)) is not None:
+        origins["data"] = origin
+    text = f"format = {FORMAT}\n{spec.to_toml(defaults=True)}"
+    if not origins:
+        return text
+    tables = {axis: dataclasses.asdict(origin) for axis, origin in origins.items()}
+    return f"{text}\n{tomlkit.dumps({'origins': tables})}"
 
 
 def _check_available(axis: str, part: Mapping[str, Any], origin: Mapping[str, Any]) -> None:

@@ -357,7 +357,8 @@ def _resolve_plan(
         plan |= dict.fromkeys(LENGTHS, 0)  # the user's choice replaces the duration in a spec
         plan["patience"] = 0 if remaining.get("epochs") or remaining.get("steps") else _PATIENCE
     elif not any(plan[name] for name in LENGTHS):
-        length, text = _default_length(len(data), plan["batch_size"], codec)
+        is_timed = not remaining.get("deterministic", plan["deterministic"])
+        length, text = _default_length(len(data), plan["batch_size"], codec, is_timed)
         plan |= length | {"patience": _PATIENCE}
         reasons.append(f"Trains for {text}; use --minutes, --epochs or --steps to change this.")
     return plan | {name: remaining.pop(name) for name in settings(Plan) if name in remaining}
@@ -404,9 +405,11 @@ def _infers_classes(parts: Mapping[str, Any]) -> bool:
     return Part.parse(parts.get("architecture", "vae")).name in ("m2", "m1m2")
 
 
-def _default_length(n: int, batch_size: int, codec: Codec) -> tuple[dict[str, float], str]:
+def _default_length(
+    n: int, batch_size: int, codec: Codec, is_timed: bool
+) -> tuple[dict[str, float], str]:
     """Return the default training duration as settings of the plan, and as text."""
-    if n > codec.max_rows_by_epochs:
+    if is_timed and n > codec.max_rows_by_epochs:
         epochs = math.ceil(_MIN_STEPS / _steps_per_epoch(n, batch_size))
         epochs = min(max(epochs, _MAX_EPOCHS), _LIMIT_OF_EPOCHS)
         length = {"minutes": _DEFAULT_MINUTES, "epochs": float(epochs)}

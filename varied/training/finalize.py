@@ -55,6 +55,7 @@ def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str
         *_short_training(run, state),
         *evaluation.warnings,
         *_skipped_steps(state),
+        *_changed_threads(state),
         *_throttle_warning(run.store.history()),
     ]
     _write_card(run, title, facts, table, warnings, figures)
@@ -98,6 +99,19 @@ def _skipped_steps(state: TrainingState) -> list[str]:
         return []
     return [
         f"{state.skipped} steps were skipped because their gradients were not finite; reduce --lr."
+    ]
+
+
+def _changed_threads(state: TrainingState) -> list[str]:
+    """Return a warning if the number of threads changed, on which rounding errors depend."""
+    counts = state.steps_by_threads
+    if len(counts) < 2:
+        return []
+    steps = ", ".join(f"{n:,} steps on {threads}" for threads, n in counts.items())
+    return [
+        "The number of threads changed during training, since other programs used the cores "
+        f"({steps}); rounding errors depend on it, so use --threads or --deterministic for "
+        "reproducible weights."
     ]
 
 
@@ -265,7 +279,8 @@ def _save(run: Run, result: Result, name: str, caption: str, played: Array | Non
 
 
 def _has_images(run: Run) -> bool:
-    return bool(run.store.frames()[0].samples.dtype == torch.uint8)
+    frames = run.store.frames()
+    return bool(frames) and frames[0].samples.dtype == torch.uint8
 
 
 def _fits_prior_later(run: Run) -> bool:
@@ -296,6 +311,8 @@ def _manifold_figure(run: Run) -> Figure:
 def _latent_figures(run: Run) -> Iterator[Figure]:
     """Plot the latent space at the end of training, and as an animation during training."""
     frames = run.store.frames()
+    if not frames:  # all of them are corrupted
+        return
     points, method = plots.aligned_embeddings(
         [frame.codes.numpy() for frame in frames], seed=run.spec.plan.seed
     )
@@ -329,7 +346,7 @@ def _frame_labels(run: Run, limit: int) -> tuple[Array | None, tuple[str, ...]]:
 
     The labels are None if the data have no labels, or several labels per row.
     """
-    rows = run.store.read_split().test
+    rows = run.store.read_split(run.data).test
     if len(rows) > limit:
         rows = rows[permutation(len(rows), run.spec.plan.seed, "look")[:limit].numpy()]
     labels = run.data.labels

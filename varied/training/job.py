@@ -20,7 +20,6 @@ from varied.runs import Run, Store
 from varied.runs.classification import calibrate_temperature
 from varied.runs.imputation import calibrate_scale
 from varied.seeding import permutation
-from varied.tensor_io import read_tensors
 from varied.training.defaults import ResolvedConfig
 from varied.training.finalize import finalize
 from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor, total_loss
@@ -57,7 +56,7 @@ class Job:
         self.name, self.n_labels = name, n_labels
         self.spec, self.codec = config.spec, config.codec
         self.model, objective = compose(self.spec, self.codec.shape, self.codec.domain)
-        self.split = store.read_split()
+        self.split = store.read_split(data)
         self.properties = None
         if self.spec.plan.property_weight:
             self.properties = PropertyTargets(config, data.take(self.split.train))
@@ -224,10 +223,9 @@ class Job:
 
     def _restore_best(self) -> list[str]:
         """Load the best weights unless they are the latest, and return a message about them."""
-        path = self.store / "best.safetensors"
-        if not path.exists():
+        best = self.store.read_best()
+        if best is None:
             return []
-        best = read_tensors(path)[1]
         last = [row for row in self.store.history() if row["split"] == "validation"][-1]
         if last["step"] == best["step"]:
             return []

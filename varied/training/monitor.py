@@ -20,7 +20,7 @@ from varied.runs.store import Frame
 from varied.runtime import eval_float32
 from varied.scheduled_value import are_schedules_complete
 from varied.seeding import seeded
-from varied.tensor_io import read_tensors, write_tensors
+from varied.tensor_io import write_tensors
 from varied.training_loop import StepEvent, TrainingState, ema_weights, restart_averages
 
 if TYPE_CHECKING:
@@ -65,10 +65,8 @@ class RunMonitor:
             z = None if job.fits_prior_later else job.model.sample_prior(n, self.c)
             self.z = None if z is None else job.model.standardize(z, self.c)
         self.progress = job.state.progress
-        best = self.store / "best.safetensors"
-        self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "is_annealed": False}
-        if best.exists():
-            self.best = read_tensors(best)[1]
+        nothing = {"loss": math.inf, "step": 0, "is_annealed": False}
+        self.best: dict[str, Any] = self.store.read_best() or nothing
         self.best_weights: dict[str, Tensor] = {}
         errors = [row["squared_error"] for row in self.store.history() if _has_error(row)]
         self.lowest_error = min(errors, default=math.inf)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from varied.composition import compose
-from varied.data import CODECS, RawData, read, split
+from varied.data import CODECS, RawData, Split, read, split
 from varied.data.labels import subsample_labels
 from varied.errors import VariedError
 from varied.registry import load_entry_points
 from varied.runs import Run, Store
-from varied.runs.store import describe_data
 from varied.spec import Spec
 from varied.training.defaults import ResolvedConfig, resolve
 from varied.training.job import Job
@@ -91,9 +90,27 @@ def prepare(
     if out is not None:
         _check_folder(store, config, metadata)
     if not store.exists:
-        store.write_split(split_rows)
-        store.create(config.spec, config.codec, config.context, metadata | {"model": name})
+        metadata |= {"model": name}
+        store.create(config.spec, config.codec, config.context, metadata, split_rows)
     return Job(store, data, config, name, n_labels)
+
+
+def describe_data(data: RawData, split: Split) -> dict[str, Any]:
+    """Return the metadata that a run stores about its data."""
+    return {
+        "source": data.source,
+        "options": dict(data.options),
+        "digest": data.digest(),
+        "n": len(data),
+        "train": len(split.train),
+        "validation": len(split.validation),
+        "test": len(split.test),
+        "split_seed": split.seed,
+        "classes": list(data.classes),
+        "label_columns": list(data.label_names) if data.is_frame else [],
+        "notes": list(data.notes),
+        "problems": [[problem.name, problem.reason] for problem in data.problems],
+    }
 
 
 def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> None:
@@ -136,7 +153,7 @@ def _default_store(
     for i in range(1, _MAX_RUNS):
         store = Store(Path("runs") / f"{source}-{name}-{i:02d}")
         is_resumable = not store.is_finished and _is_same(store, config, metadata)
-        if not store.folder.exists() or is_resumable:
+        if store.is_unused or is_resumable:
             return store
     raise VariedError("runs/ contains too many runs with this name; choose a folder with --out.")
 
@@ -145,7 +162,7 @@ def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, A
     """Raise an error unless the folder is new, is empty, or contains the same unfinished run."""
     folder = store.folder
     if not store.exists:
-        if folder.is_dir() and any(folder.iterdir()):
+        if not store.is_unused:
             raise VariedError(
                 f"{folder} is not empty and does not contain a run; choose a new folder with --out."
             )
@@ -164,7 +181,7 @@ def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, A
 
 def _is_same(store: Store, config: ResolvedConfig, metadata: Mapping[str, Any]) -> bool:
     """Return whether a folder contains a run with the same model and data."""
-    if not store.exists or not (store / "split.safetensors").exists():
+    if not store.exists:
         return False
     known = store.read_metadata()
     is_same_data = all(known.get(key, 0) == metadata[key] for key in ("digest", "n_labels"))

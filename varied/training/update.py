@@ -13,12 +13,12 @@ from varied.data import ContextCodec, RawData, read, split
 from varied.data.codecs.invalid_cells import describe_invalid_cells
 from varied.errors import VariedError, suggest
 from varied.runs import Run, Store
-from varied.runs.store import describe_data
 from varied.schedules import Schedule, parse_number, value_at
 from varied.schema import settings
 from varied.spec import Part, Plan, Spec
 from varied.training.defaults import LENGTHS, ResolvedConfig
 from varied.training.job import Job
+from varied.training.prepare import describe_data
 from varied.training_loop import TrainingState
 from varied.training_step import Step
 
@@ -115,11 +115,10 @@ def prepare_update(
             raise VariedError(
                 f"{out} contains a finished run or a different run; choose another folder."
             )
-    elif store.folder.is_dir() and any(store.folder.iterdir()):
+    elif not store.is_unused:
         raise VariedError(f"{out} is not empty and does not contain a run; choose a new folder.")
     else:
-        store.write_split(split_rows)
-        store.create(spec, base.codec, base.context, metadata)
+        store.create(spec, base.codec, base.context, metadata, split_rows)
     return UpdateJob(store, data, config, base)
 
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from varied.atomic_io import atomic_write
 from varied.data.archive import Member
 from varied.data.codecs.base import Array, Codec, Examples, check_fields
 from varied.data.codecs.options import check_options
@@ -187,8 +188,7 @@ class ImageCodec(Codec):
         n_axes = 3 if self.shape[0] == 3 else 2
         images = examples.reshape(-1, *examples.shape[-n_axes:])
         for name, image in zip(_file_names(names, len(images)), images, strict=True):
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path / name)
+            _write_png(image, path / name)
         return path
 
     def save_labeled(self, data: RawData, path: Path) -> Path:
@@ -202,9 +202,7 @@ class ImageCodec(Codec):
             return super().save_labeled(data, path)
         folders = class_folders(path, data.classes, self.noun)
         for i, (image, label) in enumerate(zip(data.x, data.class_indices, strict=True)):
-            folder = folders[label]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(folder / f"generated-{i:06d}.png")
+            _write_png(image, folders[label] / f"generated-{i:06d}.png")
         return path
 
     def parse_mask(self, mask: Any) -> Array:
@@ -280,6 +278,10 @@ def _file_names(names: Sequence[str], n: int) -> list[str]:
     if len(own) == n and len({name.lower() for name in own}) == n:
         return own
     return [f"{i:05d}.png" for i in range(n)]
+
+
+def _write_png(image: Array, path: Path) -> None:
+    atomic_write(path, lambda file: Image.fromarray(image).save(file, "PNG"), sync=False)
 
 
 def _is_inside(name: str) -> bool:

@@ -161,7 +161,6 @@ class Comparison:
 
     def write(self, folder: Path) -> Path:
         """Write an HTML page with tables and figures to a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
         note = "In nats, with standard errors; lower is better."
         return write_report(
             folder,
