@@ -218,7 +218,7 @@ def fail_once(command: Command, folder: Path, index: int, fault: str, expected: 
         return f"repeated: {type(error).__name__}: {error}"
     if contents(folder, command.outputs) != expected:
         return "the result differs"
-    if not command.needs_run and (rest := [str(path) for path in folder.rglob(".*")]):
+    if not command.needs_run and (rest := [str(path) for path in folder.rglob("*.tmp")]):
         return f"unfinished files remain: {rest}"
     return ""
 

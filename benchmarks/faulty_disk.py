@@ -1,8 +1,8 @@
 """A stand-in for ``os`` in `varied.atomic_io` that lets one operation fail.
 
-Each operation that changes files, and each wait until data are stored, is counted. One of them fails
-in one of the ways of `FAULTS`: the process dies before or in the middle of it, the power fails, or
-the system reports an error.
+Each operation that changes files, and each wait until data are stored, is counted. One of them
+fails in one of the ways of `FAULTS`: the process dies before or within it, the power fails, or the
+system reports an error.
 """
 
 from __future__ import annotations
