@@ -37,7 +37,7 @@ from varied.runtime import describe_machine
 
 NAME = "chaos"
 #: Settings of trainings whose weights do not depend on the machine.
-SMALL: dict[str, Any] = {"width": 8, "batch_size": 16, "threads": 1, "precision": "float32"}
+SMALL: dict[str, Any] = {"net.width": 8, "batch_size": 16, "threads": 1, "precision": "float32"}
 #: The models that are killed, with their data and settings.
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae": ("images", {"latent": 2}),
@@ -230,6 +230,7 @@ def kill_at_random(name: str, n: int, seed: int = 0, steps: int = 12) -> dict[st
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         work = partial(train, name=name, kind=kind, steps=steps, choices=choices)
+        work(root / "first")  # imports modules, which the other processes share
         begin = time.perf_counter()
         assert run_process(work, root / "reference") == 0, (root / "reference.txt").read_text()
         longest = time.perf_counter() - begin

@@ -42,6 +42,7 @@ LAYERS = (
     {"setup_cache"},
     {"runtime"},
     {"training_step"},
+    {"nonfinite"},
     {"training_loop"},
     {"prior_fitting"},
     {"evaluate"},

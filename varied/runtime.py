@@ -81,6 +81,12 @@ def tune_malloc() -> None:
     library.mallopt(trim_threshold, 1024 * 1024 * 1024)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error means that the memory of the CPU or GPU is exhausted."""
+    is_memory_error = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_memory_error or "DefaultCPUAllocator" in str(error)
+
+
 @contextmanager
 def deterministic_operations(enabled: bool) -> Iterator[None]:
     """Use deterministic operations, and print a warning for those that have no such version."""

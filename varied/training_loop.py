@@ -19,7 +19,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from varied import runtime
 from varied.data.batches import Batch
 from varied.errors import VariedError
-from varied.runtime import Setup
+from varied.nonfinite import find_nonfinite
+from varied.runtime import ComputeLoss, Setup
 from varied.seeding import seed_torch
 from varied.spec import Plan
 from varied.training_step import TrainingStep
@@ -62,6 +63,11 @@ class TrainingState:
         cooldown_start: The step at which training was shortened by `shorten`, or 0.
         restored_step: The step from which the weights were restored at ``cooldown_start``.
         setup: The compute settings, which are measured at the start of the run.
+        batch_parts: The number of parts of a batch whose gradients are computed one after the other
+            and added, which is doubled whenever the memory is exhausted.
+        rollbacks: The number of times that training went back to an earlier checkpoint because of
+            gradients that were not finite.
+        lr_factor: The factor of the learning rate, which is halved in each of these cases.
         steps_by_threads: The number of steps by the number of threads, which is reduced while other
             programs use the cores.
         moments: The tensors of the optimizer by parameter name, including the moving averages of
@@ -79,6 +85,9 @@ class TrainingState:
     cooldown_start: int = 0
     restored_step: int = 0
     setup: Setup | None = None
+    batch_parts: int = 1
+    rollbacks: int = 0
+    lr_factor: float = 1.0
     steps_by_threads: dict[str, int] = field(default_factory=dict)
     moments: dict[str, Tensor] = field(default_factory=dict)
 
@@ -121,6 +130,19 @@ class TrainingState:
         self.cooldown_start, self.restored_step = self.step, restored_step
 
 
+class NonFiniteGradients(VariedError):
+    """Raised if `PATIENCE` consecutive steps have no finite gradient.
+
+    Arguments:
+        message: The message.
+        first_step: The first of these steps.
+    """
+
+    def __init__(self, message: str, first_step: int) -> None:
+        super().__init__(message)
+        self.first_step = first_step
+
+
 @dataclass
 class StepEvent:
     """A completed training step.
@@ -160,7 +182,7 @@ def train(
         state: The state of an interrupted run; None starts a new one.
 
     Raises:
-        VariedError: If `PATIENCE` consecutive steps have no finite gradient.
+        NonFiniteGradients: If `PATIENCE` consecutive steps have no finite gradient.
     """
     state = state or TrainingState()
     runtime.tune_malloc()
@@ -180,12 +202,9 @@ def train(
         start = time.perf_counter()
         batch = batches.at(state.step).to(state.setup.device)
         lr = _set_learning_rate(optimizer, plan, state)
-        seed_torch(plan.seed, "step", state.step)
         step.set_step(state.step, state.progress)
-        optimizer.zero_grad(set_to_none=True)
         with runtime.flush_denormals(), runtime.deterministic_operations(plan.deterministic):
-            loss, parts = compute_loss(*batch.tensors)
-            loss.backward()
+            loss, parts = _compute_gradients(step, compute_loss, batch, plan.seed, state)
             norm = _clip_gradients(optimizer, plan.grad_clip)
             if math.isfinite(norm):
                 optimizer.step()
@@ -193,9 +212,12 @@ def train(
         failures = 0 if math.isfinite(norm) else failures + 1
         state.skipped += failures > 0
         if failures >= PATIENCE:
-            raise VariedError(
-                f"The last {failures} steps (up to step {state.step}) had no finite gradient; "
-                "lower the learning rate (--lr), or check the data with `varied train --dry-run`."
+            first = state.step - failures + 1
+            raise NonFiniteGradients(
+                f"Steps {first:,} to {state.step:,} had no finite gradient, because of "
+                f"{find_nonfinite(step, batch)}; lower the learning rate (--lr), or check the data "
+                "with `varied train --dry-run`.",
+                first,
             )
         state.step += 1
         seconds = time.perf_counter() - start
@@ -208,7 +230,7 @@ def train(
         yield StepEvent(
             state,
             state.step / batches.steps_per_epoch,
-            {"loss": loss.detach(), **parts},
+            {"loss": loss, **parts},
             norm,
             lr,
             len(batch),
@@ -240,7 +262,13 @@ def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -
         return loss
 
     with _restored_buffers(step):
-        return runtime.autotune(step, compute_loss, plan, total)
+        while True:
+            try:
+                return runtime.autotune(step, compute_loss, plan, total)
+            except (MemoryError, RuntimeError) as error:
+                if not runtime.is_out_of_memory(error) or len(first) == 1:
+                    raise
+                first = first.split(2)[0]
 
 
 @contextmanager
@@ -250,6 +278,45 @@ def _restored_buffers(step: nn.Module) -> Iterator[None]:
     yield
     for name, buffer in step.named_buffers():
         buffer.copy_(values[name])
+
+
+# Gradients
+
+
+def _compute_gradients(
+    step: TrainingStep, compute_loss: ComputeLoss, batch: Batch, seed: int, state: TrainingState
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Compute the gradients of a batch, in more parts if the memory is exhausted.
+
+    Returns:
+        The detached loss, and its terms by name; with several parts, their weighted means.
+    """
+    while True:
+        seed_torch(seed, "step", state.step)
+        step.zero_grad(set_to_none=True)
+        try:
+            if state.batch_parts > 1:
+                return _add_gradients(compute_loss, batch, state.batch_parts)
+            loss, parts = compute_loss(*batch.tensors)
+            loss.backward()
+            return loss.detach(), parts
+        except (MemoryError, RuntimeError) as error:
+            if not runtime.is_out_of_memory(error) or 2 * state.batch_parts > len(batch):
+                raise
+            state.batch_parts *= 2
+
+
+def _add_gradients(
+    compute_loss: ComputeLoss, batch: Batch, n_parts: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    sums = dict[str, Tensor]()
+    for part in batch.split(n_parts):
+        weight = len(part) / len(batch)
+        loss, terms = compute_loss(*part.tensors)
+        (weight * loss).backward()
+        for name, value in {"loss": loss.detach(), **terms}.items():
+            sums[name] = sums.get(name, torch.zeros_like(value)) + weight * value
+    return sums.pop("loss"), sums
 
 
 # Optimizer
@@ -273,7 +340,7 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, plan: Plan, state: Trai
         "none": 1.0,
     }
     warmup = min(1.0, (state.step + 1) / max(plan.lr_warmup, 1))
-    lr = plan.lr * decay[plan.lr_schedule] * warmup
+    lr = plan.lr * decay[plan.lr_schedule] * warmup * state.lr_factor
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_factor"]
     return lr

@@ -40,6 +40,11 @@ class Batch:
         """Return the batch on a device."""
         return self._map(lambda t: t.to(device, non_blocking=True))
 
+    def split(self, n: int) -> list[Batch]:
+        """Return n parts of nearly equal size."""
+        rows = torch.arange(len(self), device=self.x.device)
+        return [self.take(part) for part in rows.tensor_split(n)]
+
     def take(self, rows: Tensor) -> Batch:
         """Return the rows at the given indices."""
         return self._map(lambda t: t.index_select(0, rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -300,15 +301,21 @@ class Store:
             atomic_io.remove(old)
         return path
 
-    def read_checkpoint(self, step: Step) -> tuple[TrainingState | None, list[str]]:
+    def read_checkpoint(
+        self, step: Step, max_step: float = math.inf
+    ) -> tuple[TrainingState | None, list[str]]:
         """Load the latest readable checkpoint into a model and its objective.
+
+        Arguments:
+            step: The training step.
+            max_step: Checkpoints after this step are ignored.
 
         Returns:
             The state, or None if there is no checkpoint; and a message about each corrupted
             checkpoint.
         """
         notices = []
-        for path in reversed(self._checkpoints()):
+        for path in reversed(self._checkpoints(max_step)):
             try:
                 tensors, notes = read_tensors(path)
             except VariedError as error:
@@ -321,8 +328,14 @@ class Store:
             return _state(notes["state"], _under(tensors, "moments/")), notices
         return None, notices
 
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self / "checkpoints").glob("*.safetensors"))
+    def remove_checkpoints_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps."""
+        for path in set(self._checkpoints()) - set(self._checkpoints(step)):
+            atomic_io.remove(path)
+
+    def _checkpoints(self, max_step: float = math.inf) -> list[Path]:
+        paths = (self / "checkpoints").glob("*.safetensors")
+        return sorted(path for path in paths if int(path.stem) <= max_step)
 
     def remove_old_checkpoints(self) -> None:
         """Remove the best weights and all checkpoints but the last one from a finished run."""

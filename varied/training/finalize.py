@@ -54,7 +54,7 @@ def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str
     warnings = [
         *_short_training(run, state),
         *evaluation.warnings,
-        *_skipped_steps(state),
+        *_interventions(state),
         *_changed_threads(state),
         *_throttle_warning(run.store.history()),
     ]
@@ -94,12 +94,27 @@ def _short_training(run: Run, state: TrainingState) -> list[str]:
     ]
 
 
-def _skipped_steps(state: TrainingState) -> list[str]:
-    if not state.skipped:
-        return []
-    return [
-        f"{state.skipped} steps were skipped because their gradients were not finite; reduce --lr."
-    ]
+def _interventions(state: TrainingState) -> list[str]:
+    """Return sentences about skipped steps, earlier checkpoints and batches in parts."""
+    texts = []
+    if state.skipped:
+        texts.append(
+            f"{state.skipped} steps were skipped because their gradients were not finite; reduce "
+            "--lr."
+        )
+    if state.rollbacks:
+        texts.append(
+            "Since consecutive gradients were not finite, training went back to an earlier "
+            f"checkpoint {state.rollbacks} times, and the learning rate was multiplied by "
+            f"{state.lr_factor:g}; reduce --lr."
+        )
+    if state.batch_parts > 1:
+        texts.append(
+            "The memory was exhausted, so each batch was divided into "
+            f"{state.batch_parts} parts whose gradients were added; terms that compare the rows of "
+            "a batch use only the rows of a part. A smaller --batch-size avoids this."
+        )
+    return texts
 
 
 def _changed_threads(state: TrainingState) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -25,13 +26,17 @@ from varied.training.finalize import finalize
 from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor, total_loss
 from varied.training.progress import progress_stream, run_with_progress
 from varied.training.property_targets import PropertyTargets
-from varied.training_loop import StepEvent, TrainingState, train
+from varied.training_loop import NonFiniteGradients, StepEvent, TrainingState, train
 from varied.training_step import Step
 
 #: The fraction of labeled rows in each batch, for models that learn classes.
 _LABELED_FRACTION = 0.125
 #: The maximum number of rows whose codes are used to fit a mixture, and the batch size of encoding.
 _MAX_CODES, _BATCH_SIZE = 20_000, 500
+
+
+#: The number of times that training goes back to a checkpoint after gradients that are not finite.
+_MAX_ROLLBACKS = 3
 
 
 class Interrupted(KeyboardInterrupt):
@@ -147,20 +152,44 @@ class Job:
             rows.x, rows.c, rows.mask, y, size=plan.batch_size, seed=plan.seed, labeled=labeled
         )
         with self.store.lock(), _stop_on_signal(self):
-            self.store.remove_after(self.state.step or -1)
-            monitor = RunMonitor(self)
-            if self.state.step == 0:
-                monitor.record(0.0, self.state)
-            event = None
-            for event in train(self.step, batches, plan, self.state):
-                monitor.update(event)
-                if self.is_stopping:
-                    monitor.write_checkpoint(event.snapshot())
-                    raise Interrupted
-                yield event
-            if event is not None:
-                monitor.write_checkpoint(event.snapshot())
+            is_complete = False
+            while not is_complete:
+                try:
+                    yield from self._continue(batches)
+                    is_complete = True
+                except NonFiniteGradients as error:
+                    self._roll_back(error)
             self.notices += self._early_stopping(batches.steps_per_epoch)
+
+    def _continue(self, batches: Batches) -> Iterator[StepEvent]:
+        """Train from the current state to the end."""
+        self.store.remove_after(self.state.step or -1)
+        monitor = RunMonitor(self)
+        if self.state.step == 0:
+            monitor.record(0.0, self.state)
+        event = None
+        for event in train(self.step, batches, self.spec.plan, self.state):
+            monitor.update(event)
+            if self.is_stopping:
+                monitor.write_checkpoint(event.snapshot())
+                raise Interrupted
+            yield event
+        if event is not None:
+            monitor.write_checkpoint(event.snapshot())
+
+    def _roll_back(self, error: NonFiniteGradients) -> None:
+        """Go back to the last checkpoint before an error, and halve the learning rate.
+
+        Raises:
+            NonFiniteGradients: If there is no checkpoint, or this has been tried before.
+        """
+        rollbacks, lr_factor = self.state.rollbacks + 1, self.state.lr_factor / 2
+        state, _ = self.store.read_checkpoint(self.step, error.first_step)
+        if state is None or rollbacks > _MAX_ROLLBACKS:
+            raise error
+        self.store.remove_checkpoints_after(state.step)
+        self.state = dataclasses.replace(state, rollbacks=rollbacks, lr_factor=lr_factor)
+        self.store.write_checkpoint(self.step, self.state)
 
     @property
     def fits_prior_later(self) -> bool:

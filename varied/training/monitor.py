@@ -92,13 +92,17 @@ class RunMonitor:
             self.check(event.epoch, event.snapshot())
         if is_check_due:
             self._stop_early(event)
-        if time.monotonic() - self.checkpoint_time > _CHECKPOINT_SECONDS:
+        # After a skipped step, training may have to go back to the last checkpoint.
+        is_time = time.monotonic() - self.checkpoint_time > _CHECKPOINT_SECONDS
+        if is_time and math.isfinite(event.norm):
             self.write_checkpoint(event.snapshot())
             self.checkpoint_time = time.monotonic()
 
     def write_checkpoint(self, state: TrainingState) -> None:
-        """Write the best weights and a checkpoint."""
+        """Write the best weights and, if its weights are finite, a checkpoint."""
         self._write_best()
+        if not all(bool(p.isfinite().all()) for p in self.job.step.parameters()):
+            return
         self.store.write_checkpoint(self.job.step, state)
 
     def _write_best(self) -> None:
