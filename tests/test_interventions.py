@@ -72,14 +72,14 @@ ERRORS = [
 @pytest.mark.parametrize(("max_rows", "n_parts"), [(16, 1), (8, 2), (5, 4), (1, 16)])
 def test_a_batch_is_divided_until_it_fits(x, error, max_rows, n_parts):
     torch.manual_seed(0)
-    whole, limited = Regression(), Regression(max_rows, error)
-    limited.load_state_dict(whole.state_dict())
-    expected = train_regression(whole, x)
+    unlimited, limited = Regression(), Regression(max_rows, error)
+    limited.load_state_dict(unlimited.state_dict())
+    expected = train_regression(unlimited, x)
     events = train_regression(limited, x)
     assert events[-1].state.batch_parts == n_parts
     for event, other in zip(events, expected, strict=True):
         torch.testing.assert_close(event.parts["error"], other.parts["error"])
-    for value, other in zip(limited.parameters(), whole.parameters(), strict=True):
+    for value, other in zip(limited.parameters(), unlimited.parameters(), strict=True):
         torch.testing.assert_close(value, other, rtol=1e-5, atol=1e-6)
 
 
@@ -186,7 +186,7 @@ def test_training_without_checkpoint_ends_with_an_error(rows, tmp_path, monkeypa
 def test_a_run_that_went_back_resumes_to_the_same_weights(rows, tmp_path, monkeypatch):
     monkeypatch.setattr(training_loop, "PATIENCE", 2)
     weights = []
-    for name, stop in (("whole", math.inf), ("resumed", 60)):
+    for name, stop in (("uninterrupted", math.inf), ("resumed", 60)):
         job = prepare_rows(rows, tmp_path / name, monkeypatch)
         Unstable(job, max_lr=0.6, first_step=30)
         try:

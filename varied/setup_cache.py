@@ -1,6 +1,6 @@
 """A cache of measured step durations, so that a machine always chooses the same compute settings.
 
-The duration of a step varies from one measurement to the next. If a run measured it anew, two runs
+The duration of a step varies from one measurement to the next. If each run measured it, two runs
 of the same command could use different precisions, and would end with different weights. Each file
 of the cache has the measurements for one training step on one kind of processor.
 """
