@@ -58,7 +58,7 @@ app = typer.Typer(
 
 def _print_version(is_set: bool) -> None:
     if is_set:
-        print(f"varied {__version__}")
+        console.show(f"varied {__version__}")
         raise typer.Exit
 
 
