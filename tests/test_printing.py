@@ -80,6 +80,7 @@ PRINT = {
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_nothing_prints_control_characters(name, is_terminal, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")  # the spinner moves the cursor of other terminals
     monkeypatch.setattr("warnings.showwarning", lambda message, *_: print(message))
     console.show_data_warnings()
     for text in HOSTILE:
