@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import mimetypes
 import re
 from collections.abc import Sequence
-from html import escape
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from string import Template
 from PIL import Image, ImageSequence
 
 from varied.atomic_io import atomic_write
-from varied.errors import VariedError
+from varied.errors import VariedError, printable
 from varied.plots.style import StrPath
 from varied.report.blocks import Fact, Figure, Note, Table
 
@@ -59,6 +59,11 @@ def write_report(
         tables=_section("Tables", "".join(map(_table, tables))),
     )
     return atomic_write(folder / path, text)
+
+
+def escape(text: object) -> str:
+    """Return a text with the characters of markup escaped, and without control characters."""
+    return html.escape(printable(text))
 
 
 def _wrap(tag: str, content: str, attributes: str = "") -> str:
@@ -143,7 +148,7 @@ def _table(table: Table) -> str:
 
 
 def _cells(row: Sequence[object], alignments: Sequence[str], tags: Sequence[str]) -> str:
-    texts = [escape(str(cell)).replace(" ± ", "\u00a0±\u00a0") for cell in row]
+    texts = [escape(cell).replace(" ± ", "\u00a0±\u00a0") for cell in row]
     return "".join(
         f"<{tag}{alignment}>{text}</{tag[:2]}>"
         for tag, alignment, text in zip(tags, alignments, texts, strict=True)
