@@ -83,7 +83,7 @@ def show_data_warnings() -> None:
         if issubclass(category, DataWarning):
             show(f"Warning: {message}", error=True)
         else:
-            show_other(printable(message), category, *args, **kwargs)  # type: ignore[arg-type]
+            show_other(printable(message), category, *args, **kwargs)
 
     warnings.showwarning = show_warning
 
