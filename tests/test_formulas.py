@@ -31,6 +31,7 @@ FORMULAS = [
     "-2+3+cmd|' /C calc'!A0",
     "-1-1",
     "-A1",
+    "-ABC1",
     "@SUM(1+1)*cmd|' /C calc'!A0",
     "@eaDir/a.png",
     "\t=1+1",

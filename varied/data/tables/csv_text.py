@@ -96,8 +96,8 @@ def read_cells(
 
     Returns:
         The cells, indexed by row number in the file, without the apostrophe that `format_csv`
-        writes before formulas; the `delimiter` and `header` of
-        the `TableDialect`; and notes for the user, one sentence each.
+        writes before formulas; the `delimiter` and `header` of the `TableDialect`; and notes for
+        the user, one sentence each.
 
     Raises:
         VariedError: If rows differ in length, a quote is not closed, there are no rows below the

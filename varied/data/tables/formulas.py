@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 #: A number with a sign, perhaps with separators, an exponent, a percent sign or a currency.
 _NUMBER = (
-    r"\s*[+-]\s?(?:[A-Z]{3}|[$€£¥₹₩₽])?\s?"
+    r"\s*[+-]\s?(?:[A-Z]{3}\s|[$€£¥₹₩₽]\s?)?"
     r"(?:[.,]?[0-9][0-9.,'\u00a0\u202f]*(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)"
     r"\s?(?:%|[A-Z]{3}|[$€£¥₹₩₽])?\s*\Z"
 )
