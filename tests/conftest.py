@@ -1,4 +1,8 @@
-"""Fixtures for all tests, which use a single thread, a fixed random seed and float32."""
+"""Fixtures for all tests: a single thread, a fixed random seed, float32 and no network."""
+
+import os
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,8 +10,14 @@ from hypothesis import settings
 
 from varied import registry, setup_cache
 
-#: The folder of a package that the tests install; it contains no tests.
-collect_ignore = ["external"]
+#: The folders of a package that the tests install, and of the guard; they contain no tests.
+collect_ignore = ["external", "network_guard"]
+
+_guard = Path(__file__).parent / "network_guard"
+runpy.run_path(str(_guard / "sitecustomize.py"))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(_guard), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 settings.register_profile("deterministic", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("deterministic")

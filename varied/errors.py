@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+
+#: Control characters, line breaks, characters that change the direction of text, and surrogates.
+CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class VariedError(ValueError):
@@ -61,6 +67,18 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
     if name not in table:
         raise VariedError(f"There is no {kind} '{name}': {suggest(name, table)}")
     return table[name]
+
+
+def printable(text: object) -> str:
+    r"""Return a text as one line that is safe to print in a terminal.
+
+    Control characters, such as those of a file name or a cell, are replaced.
+
+    Example:
+        >>> printable("a\x1b[31m.png")
+        'a\ufffd[31m.png'
+    """
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 
 def read_error(path: Path | str, error: OSError) -> VariedError:

@@ -29,6 +29,7 @@ from varied.cli.interpolate import interpolate
 from varied.cli.models import models
 from varied.cli.neighbors import neighbors
 from varied.cli.optimize import optimize
+from varied.cli.options import with_raw_csv
 from varied.cli.reconstruct import reconstruct
 from varied.cli.runs import runs
 from varied.cli.sample import sample
@@ -58,7 +59,7 @@ app = typer.Typer(
 
 def _print_version(is_set: bool) -> None:
     if is_set:
-        print(f"varied {__version__}")
+        console.show(f"varied {__version__}")
         raise typer.Exit
 
 
@@ -92,9 +93,10 @@ def varied(
 for _panel, _functions in COMMANDS.items():
     for _function in _functions:
         _settings = _function in (train, fit_prior)
+        _writes_tables = _panel in ("Generate", "Analyze") or _function is decompress
         app.command(
             cls=SettingsCommand if _settings else PlainHelpCommand,
             rich_help_panel=_panel,
             # The whole first line, since typer would truncate it.
             short_help=str(_function.__doc__).partition("\n")[0],
-        )(_function)
+        )(with_raw_csv(_function) if _writes_tables else _function)

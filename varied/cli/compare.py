@@ -49,7 +49,7 @@ def compare(
         console.heading(table.title)
         console.table(table.header, table.rows)
         console.say(table.note, 2)
-    print()
+    console.show()
     for sentence in comparison.sentences:
         console.say(sentence)
     console.say(f"Wrote {page}.")

@@ -1,4 +1,8 @@
-"""Functions that print wrapped sentences, tables, JSON and a spinner."""
+"""Functions that print wrapped sentences, tables, JSON and a spinner.
+
+The other modules of the command line print only with these functions, which replace control
+characters in names and cells, so that no text from a file reaches the terminal unchanged.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from varied.errors import DataWarning
+from varied.errors import CONTROLS, DataWarning, printable
 
 #: The maximum width of lines, since longer ones are hard to read.
 MAX_WIDTH = 110
@@ -26,9 +30,20 @@ def width() -> int | None:
     return min(shutil.get_terminal_size().columns, MAX_WIDTH)
 
 
+def show(*lines: object, error: bool = False) -> None:
+    """Print lines without wrapping them.
+
+    Arguments:
+        lines: The lines; none prints an empty line.
+        error: Whether to print to stderr.
+    """
+    text = "\n".join(map(printable, lines))
+    print(text, file=sys.stderr if error else sys.stdout, flush=True)
+
+
 def say(text: str = "", indent: int = 0) -> None:
     """Print a sentence, wrapped to the width of the terminal."""
-    lead, columns = " " * indent, width()
+    lead, columns, text = " " * indent, width(), printable(text)
     if columns is None:
         print(lead + text)
         return
@@ -45,7 +60,7 @@ def say(text: str = "", indent: int = 0) -> None:
 
 def heading(text: str) -> None:
     """Print a heading after a blank line."""
-    print(f"\n{_style(text, '1')}")
+    print(f"\n{_style(printable(text), '1')}")
 
 
 def _style(text: str, code: str) -> str:
@@ -56,7 +71,7 @@ def _style(text: str, code: str) -> str:
 def warn(sentences: Iterable[str]) -> None:
     """Print warnings."""
     for sentence in sentences:
-        print()
+        show()
         say(f"Warning: {sentence}")
 
 
@@ -64,31 +79,32 @@ def show_data_warnings() -> None:
     """Print each `DataWarning` as a sentence on stderr, and other warnings as before."""
     show_other = warnings.showwarning
 
-    def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+    def show_warning(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
         if issubclass(category, DataWarning):
-            print(f"Warning: {message}", file=sys.stderr)
+            show(f"Warning: {message}", error=True)
         else:
-            show_other(message, category, *args, **kwargs)
+            show_other(printable(message), category, *args, **kwargs)
 
-    warnings.showwarning = show
+    warnings.showwarning = show_warning
 
 
 def show_json(value: object) -> None:
     """Print a value as JSON; numbers that are not finite become null."""
     from varied.atomic_io import nan_to_none
 
-    print(json.dumps(nan_to_none(value), indent=2, ensure_ascii=False))
+    lines = json.dumps(nan_to_none(value), indent=2, ensure_ascii=False).split("\n")
+    show(*(CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", line) for line in lines))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: int = 2) -> None:
     """Print a table with right-aligned numbers, and wrap its last column to fit the terminal."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    header, cells = list(map(printable, header)), [list(map(printable, row)) for row in rows]
     columns = list(zip(header, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [bool(cells) and all(map(_is_numeric, column[1:])) for column in columns]
     left = indent + sum(widths[:-1]) + 2 * (len(widths) - 1)
     room = max((width() or 10_000) - left, 20)
-    for index, row in enumerate([list(header), *cells] if any(header) else cells):
+    for index, row in enumerate([header, *cells] if any(header) else cells):
         padded = [
             cell.rjust(n) if right else cell.ljust(n)
             for cell, n, right in zip(row, widths, numeric, strict=True)
@@ -110,8 +126,9 @@ def status(text: str, *, quiet: bool = False) -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(text):
+    with Console(stderr=True).status(Text(printable(text))):  # without markup, as in "[red]"
         yield
 
 

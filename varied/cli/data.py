@@ -39,7 +39,7 @@ def data(
         console.heading(row.name)
         console.say(f"{row.title}: {row.content}.", 2)
         console.say(f"Location: {row.location}.", 2)
-    print()
+    console.show()
     console.say(
         "`varied train NAME` trains on a dataset; `varied train PATH` trains on your own files."
     )

@@ -5,16 +5,21 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import typer
 
+from varied.cli import console
 from varied.cli.app import app
 from varied.errors import VariedError
 
-#: Exit codes for invalid usage, an internal error and an interruption by Ctrl-C.
-MISUSE, INTERNAL, INTERRUPTED = 2, 1, 130
+#: Exit codes for invalid usage and an internal error, and when the reader of stdout has ended. With
+#: Ctrl-C and SIGTERM, the exit code is also 128 plus the number of the signal, as in shells.
+MISUSE, INTERNAL, CLOSED = 2, 1, 141
 
 #: The base class of typer's usage errors.
 UsageError = typer.BadParameter.__mro__[2]
@@ -23,15 +28,50 @@ UsageError = typer.BadParameter.__mro__[2]
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = list(sys.argv[1:] if args is None else args)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    _prepare_streams()
     try:
-        return _run(_import_parts(args))
-    except Exception as error:
-        if "--traceback" in args or os.environ.get("VARIED_TRACEBACK", "") not in ("", "0"):
-            raise
-        return _report(error)
+        with _exit_on_sigterm():
+            code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = CLOSED
+    except OSError as error:  # the output cannot be written, for example if the disk is full
+        code = MISUSE
+        with suppress(OSError):
+            _report(error)
+    _silence_broken_streams()
+    return code
+
+
+def _prepare_streams() -> None:
+    """Open the null device for each stream that is closed, and set how characters are encoded."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _silence_broken_streams() -> None:
+    """Redirect broken streams, so that closing them at exit does not raise the same error again."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Exit on SIGTERM with an exception, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 def _import_parts(args: list[str]) -> list[str]:
@@ -52,18 +92,23 @@ def _import_parts(args: list[str]) -> list[str]:
     return rest
 
 
-def _run(args: Sequence[str]) -> int:
+def _run(args: list[str]) -> int:
     try:
         command = typer.main.get_command(app)
-        code = command.main(list(args), prog_name="varied", standalone_mode=False)
-        sys.stdout.flush()
+        code = command.main(_import_parts(args), prog_name="varied", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Redirect stdout, so that closing it at exit does not raise the same error again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INTERNAL
-    return code if isinstance(code, int) else 0
+        raise
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # typer exits with code 1
+            raise error.__context__ from None
+        raise
+    except Exception as error:
+        if "--traceback" in args or os.environ.get("VARIED_TRACEBACK", "") not in ("", "0"):
+            raise
+        return _report(error)
 
 
 def _report(error: Exception) -> int:
@@ -98,7 +143,7 @@ def _with_options(text: str) -> str:
 
 def _report_usage(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(error)
+        console.show(*str(error).split("\n"))
         return 0
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "varied"
@@ -112,5 +157,5 @@ def _report_usage(error: Exception) -> int:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"varied: {sentence}", file=sys.stderr)
+    console.show(f"varied: {sentence}", error=True)
     return code

@@ -75,7 +75,7 @@ def _evaluate_all(run: Run, *, as_json: bool, quiet: bool) -> None:
         for text in () if quiet else group.warnings:
             console.say(f"Warning: {text}" if rows else text, 2)
     if not quiet:
-        print()
+        console.show()
         console.say("± is the standard error; `varied explain NAME` defines each metric.")
 
 

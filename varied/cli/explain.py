@@ -36,7 +36,7 @@ def explain(
         return
     title, *lines = page_lines(name, min(console.width() or MAX_WIDTH, MAX_WIDTH))
     console.heading(title)
-    print(*lines, sep="\n")
+    console.show(*lines)
 
 
 def _resolve(name: str) -> str:
@@ -61,7 +61,7 @@ def _show_index(as_json: bool) -> None:
     for title, names in groups.items():
         console.heading(title)
         console.table(("", ""), [(name, PAGES[name].summary) for name in names])
-    print()
+    console.show()
     console.say("`varied explain NAME` shows a page.")
 
 

@@ -48,7 +48,7 @@ def _show_zoo(zoo: dict[str, Entry]) -> None:
             if entry.group == group
         ]
         console.table(("model", "", "use for", "measured"), rows)
-    print()
+    console.show()
     console.say(
         "`varied models NAME` shows the parts of a model; `varied explain NAME` explains it."
     )
@@ -75,7 +75,7 @@ def _show_model(name: str, entry: Entry, as_json: bool) -> None:
     for axis, part in chosen.items():
         _show_part(axis, part.name, part.settings)
     free = [axis for axis in ("net", "likelihood", "latent") if axis not in chosen]
-    print()
+    console.show()
     console.say(f"Chosen to suit the data: {', '.join(free)}. All other parts use their defaults.")
     console.say(f"To train it: varied train SOURCE --model {name}")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +26,14 @@ Source = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the metrics.")]
+RawCsv = Annotated[
+    bool,
+    typer.Option(
+        "--raw-csv",
+        help="Write text such as =1+1 to CSV files unchanged, although spreadsheets execute it; by "
+        "default, an apostrophe precedes it.",
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")]
 OptionalSeed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Random seed.")]
 
@@ -45,6 +56,28 @@ def output(stem: str) -> Any:
         f"Output: {stem}.png by default, {stem}.csv for tables, and a folder for recordings; .npy "
         "stores an array, .wav recordings, and a name without an extension creates a folder.",
     )
+
+
+def with_raw_csv(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that writes tables with the option ``--raw-csv``."""
+
+    @functools.wraps(function)
+    def command(raw_csv: bool = False, **values: Any) -> None:
+        if not raw_csv:
+            return function(**values)
+        from varied.data import tables
+
+        with tables.raw_csv():
+            return function(**values)
+
+    signature = inspect.signature(function, eval_str=True)
+    parameter = inspect.Parameter(
+        "raw_csv", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=RawCsv
+    )
+    parameters = [*signature.parameters.values(), parameter]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
 
 
 def save(result: Any, out: Path | None, stem: str, what: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The maximum number of unreadable files that are listed.
 MAX_PROBLEMS = 10
+#: The number of the signal for a pipe without a reader, which Windows does not define.
+SIGPIPE = 13
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def run_job(job: Job, mode: OutputMode) -> None:
     """Train, evaluate and write the report, and print the result.
 
     Raises:
-        typer.Exit: After Ctrl-C, with exit code 130.
+        typer.Exit: After Ctrl-C, SIGTERM, or when the reader of the output has ended, with exit
+            code 130, 143 or 141.
     """
     from varied.prior_fitting import prior_plan
     from varied.training import Interrupted
@@ -82,11 +86,16 @@ def run_job(job: Job, mode: OutputMode) -> None:
 
     if mode.is_text:
         console.say(f"Folder of the run: {job.store.folder}.", 2)
-        print(flush=True)
+        console.show()
     n_notices = len(job.notices)
     try:
-        stream = mode.progress_stream
-        run_with_progress(job.train(), job.spec.plan, stream)
+        stream, steps = mode.progress_stream, job.train()
+        try:
+            run_with_progress(steps, job.spec.plan, stream)
+        except BrokenPipeError:
+            job.is_stopping, job.signal = True, SIGPIPE
+            for _ in steps:  # the next step saves a checkpoint and stops training
+                pass
         if job.fits_prior_later:
             if mode.is_text:
                 console.say("Fitting the prior to the codes of the training rows.", 2)
@@ -94,18 +103,22 @@ def run_job(job: Job, mode: OutputMode) -> None:
         with console.status("Evaluating and plotting", quiet=mode.quiet):
             job.finish()
     except Interrupted:
-        raise _report_interrupt(f"Saved at step {job.state.step:,}", mode) from None
+        saved = f"Saved at step {job.state.step:,}"
+        raise _report_interrupt(saved, mode, job.signal) from None
     except KeyboardInterrupt:
-        raise _report_interrupt("Stopped", mode) from None
+        raise _report_interrupt("Stopped", mode, signal.SIGINT) from None
+    except SystemExit:
+        raise _report_interrupt("Stopped", mode, signal.SIGTERM) from None
     for notice in job.notices[n_notices:] if mode.is_text else ():
         console.say(notice)
     _print_result(job, mode)
 
 
-def _report_interrupt(what: str, mode: OutputMode) -> typer.Exit:
+def _report_interrupt(what: str, mode: OutputMode, number: int) -> typer.Exit:
     sentence = f"{what}; resume with the same command: {console.command_line()}"
-    typer.echo(f"\n{sentence}" if mode.is_text else sentence, err=not mode.is_text)
-    return typer.Exit(130)
+    to_stderr = not mode.is_text or number == SIGPIPE
+    console.show(*[""] * (not to_stderr), sentence, error=to_stderr)
+    return typer.Exit(128 + number)
 
 
 def _print_result(job: Job, mode: OutputMode) -> None:
@@ -113,7 +126,7 @@ def _print_result(job: Job, mode: OutputMode) -> None:
 
     folder, state = job.store.folder, job.state
     if mode.quiet:
-        print(folder)
+        console.show(folder)
         return
     evaluation = read_json(folder / "evaluation.json")
     files = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
@@ -135,7 +148,7 @@ def _print_result(job: Job, mode: OutputMode) -> None:
     show_evaluation(evaluation, title)
     _print_files(folder, files)
     console.warn(evaluation["warnings"])
-    print()
+    console.show()
     console.say(f"Next: varied sample {folder}, or varied evaluate {folder}.")
 
 

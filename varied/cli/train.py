@@ -209,4 +209,4 @@ def _print_plan(job: Job, mode: OutputMode) -> None:
         console.show_json({"spec": spec, "parameters": n_parameters, "sentences": job.sentences})
         return
     console.heading(f"Would train {n_parameters:,} parameters")
-    print(f"\n{job.spec.to_toml()}", end="")
+    console.show("", *job.spec.to_toml().rstrip("\n").split("\n"))

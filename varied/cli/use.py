@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from varied.cli.options import RunName, Source, option, save
+from varied.cli.options import RunName, Source, option, save, with_raw_csv
 from varied.cli.paths import open_run
 from varied.errors import VariedError
 
@@ -29,7 +29,7 @@ def use_command(name: str) -> Any:
     if function is None:
         return None
     app = typer.Typer(rich_markup_mode=None)
-    app.command(name, cls=PlainHelpCommand)(_wrap(name, function))
+    app.command(name, cls=PlainHelpCommand)(with_raw_csv(_wrap(name, function)))
     return typer.main.get_command(app)
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import ImageFont
 
 from varied.atomic_io import atomic_write
+from varied.errors import printable
 
 Array: TypeAlias = NDArray[Any]
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -77,7 +78,7 @@ def truncate(text: object, size: float, width: float) -> str:
         size: The font size, in points or pixels.
         width: The available width, in the same unit.
     """
-    line = " ".join(str(text).split())
+    line = printable(" ".join(str(text).split()))
     if text_width(line, size) <= width:
         return line
     while line and text_width(f"{line}…", size) > width:
@@ -176,9 +177,10 @@ def save(figure: Figure, path: StrPath, *, tight: bool = True) -> Path:
 
 
 def prepare_texts(figure: Figure) -> None:
-    """Apply `text_properties` to all text in a figure."""
+    """Apply `text_properties` to all text in a figure, and replace control characters."""
     for text in figure.findobj(Text):
-        text.set(**text_properties())
+        lines = text.get_text().split("\n")
+        text.set(text="\n".join(map(printable, lines)), **text_properties())
 
 
 @cache

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import mimetypes
 import re
 from collections.abc import Sequence
-from html import escape
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from string import Template
 from PIL import Image, ImageSequence
 
 from varied.atomic_io import atomic_write
-from varied.errors import VariedError
+from varied.errors import VariedError, printable
 from varied.plots.style import StrPath
 from varied.report.blocks import Fact, Figure, Note, Table
 
@@ -52,13 +52,18 @@ def write_report(
     folder = Path(folder)
     page = Template(resources.files("varied.report").joinpath("template.html").read_text("utf-8"))
     text = page.substitute(
-        title=escape(title),
+        title=_escape(title),
         facts=_wrap("dl", "".join(map(_fact, facts)), ' class="facts"'),
         notes=_section("Notes", _notes(notes)),
         figures=_section("Figures", "".join(_figure(folder, figure) for figure in figures)),
         tables=_section("Tables", "".join(map(_table, tables))),
     )
     return atomic_write(folder / path, text)
+
+
+def _escape(text: object) -> str:
+    """Return a text with the characters of markup escaped, and without control characters."""
+    return html.escape(printable(text))
 
 
 def _wrap(tag: str, content: str, attributes: str = "") -> str:
@@ -72,11 +77,11 @@ def _section(title: str, content: str) -> str:
 
 def _fact(fact: Fact) -> str:
     number, _, rest = fact.value.partition(" ")  # the error and the unit are in a smaller font
-    small = f" <small>{escape(rest)}</small>" if rest else ""
-    note = f'<dd class="note">{escape(fact.note)}</dd>' if fact.note else ""
+    small = f" <small>{_escape(rest)}</small>" if rest else ""
+    note = f'<dd class="note">{_escape(fact.note)}</dd>' if fact.note else ""
     return (
-        f'<div class="fact"><dt>{escape(fact.name)}</dt><dd class="value">'
-        f"<strong>{escape(number)}</strong>{small}</dd>{note}</div>\n"
+        f'<div class="fact"><dt>{_escape(fact.name)}</dt><dd class="value">'
+        f"<strong>{_escape(number)}</strong>{small}</dd>{note}</div>\n"
     )
 
 
@@ -88,28 +93,28 @@ def _notes(notes: Sequence[Note]) -> str:
 def _note(note: Note) -> str:
     if note.is_warning:
         mark = '<strong class="mark">Warning</strong>'
-        return f'<li class="warning">{mark} {escape(note.text)}</li>\n'
-    return f"<li>{escape(note.text)}</li>\n"
+        return f'<li class="warning">{mark} {_escape(note.text)}</li>\n'
+    return f"<li>{_escape(note.text)}</li>\n"
 
 
 def _figure(folder: Path, figure: Figure) -> str:
     image = _image(folder / figure.file, figure.alt)
-    caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
+    caption = f"<figcaption>{_escape(figure.caption)}</figcaption>" if figure.caption else ""
     audio = _audio(folder / figure.audio, figure.title) if figure.audio else ""
-    return f"<figure>\n<h3>{escape(figure.title)}</h3>\n{image}\n{audio}{caption}</figure>\n"
+    return f"<figure>\n<h3>{_escape(figure.title)}</h3>\n{image}\n{audio}{caption}</figure>\n"
 
 
 def _audio(file: Path, title: str) -> str:
     data = base64.b64encode(file.read_bytes()).decode("ascii")
     source = f"data:audio/{file.suffix[1:].lower()};base64,{data}"
-    return f'<audio controls aria-label="{escape(title)}" src="{source}"></audio>\n'
+    return f'<audio controls aria-label="{_escape(title)}" src="{source}"></audio>\n'
 
 
 def _image(file: Path, alt: str) -> str:
     mime_type = mimetypes.guess_type(file.name)[0] or ""
     if not mime_type.startswith("image/"):
         raise VariedError(f"'{file.name}' is not an image; use a .png, .jpg, .svg or .gif file.")
-    content, attributes = file.read_bytes(), f'alt="{escape(alt)}"'
+    content, attributes = file.read_bytes(), f'alt="{_escape(alt)}"'
     if mime_type == "image/svg+xml":
         return _img(content, mime_type, attributes)
     with Image.open(BytesIO(content)) as image:
@@ -133,8 +138,8 @@ def _table(table: Table) -> str:
     head = _cells(table.header, alignments, ['th scope="col"'] * len(table.header))
     tags = ['th scope="row"', *["td"] * len(columns)]
     rows = "".join(f"<tr>{_cells(row, alignments, tags)}</tr>\n" for row in table.rows)
-    note = f'<p class="note">{escape(table.note)}</p>\n' if table.note else ""
-    title = escape(table.title)
+    note = f'<p class="note">{_escape(table.note)}</p>\n' if table.note else ""
+    title = _escape(table.title)
     # A wide table is in a focusable, scrollable box, so that it can be scrolled with the keyboard.
     return (
         f'<h3>{title}</h3>\n<div class="wide" role="region" aria-label="{title}" tabindex="0">'
@@ -143,7 +148,7 @@ def _table(table: Table) -> str:
 
 
 def _cells(row: Sequence[object], alignments: Sequence[str], tags: Sequence[str]) -> str:
-    texts = [escape(str(cell)).replace(" ± ", "\u00a0±\u00a0") for cell in row]
+    texts = [_escape(cell).replace(" ± ", "\u00a0±\u00a0") for cell in row]
     return "".join(
         f"<{tag}{alignment}>{text}</{tag[:2]}>"
         for tag, alignment, text in zip(tags, alignments, texts, strict=True)

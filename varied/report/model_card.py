@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from varied.atomic_io import atomic_write
+from varied.errors import printable
 from varied.plots.style import StrPath
 from varied.report.blocks import Fact, Figure, Table
 
@@ -68,14 +69,16 @@ def write_card(
 
 def _escape(text: object) -> str:
     """Return the text as a single line, with Markdown's special characters escaped."""
-    return re.sub(r"([\\`*_\[\]<>|#~&$!])", r"\\\1", " ".join(str(text).split()))
+    line = re.sub(r"([\\`*_\[\]<>|#~&$!])", r"\\\1", printable(" ".join(str(text).split())))
+    return re.sub(r"^([0-9]*)([-+=.)])(?=[-+= ]|$)", r"\1\\\2", line)  # a list or a rule
 
 
 def _code(text: str, language: str) -> str:
     """Return a code block whose fence is longer than any sequence of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.strip()}\n{fence}"
+    lines = "\n".join(map(printable, text.strip().split("\n")))
+    return f"{fence}{language}\n{lines}\n{fence}"
 
 
 def _table(table: Table) -> str:
@@ -87,7 +90,7 @@ def _table(table: Table) -> str:
 
 def _figure(figure: Figure) -> str:
     caption = f"\n\n{_escape(figure.caption)}" if figure.caption else ""
-    image = f"![{_escape(figure.alt)}]({quote(figure.file)})"
+    image = f"![{_escape(figure.alt)}]({quote(figure.file, errors='replace')})"
     return f"### {_escape(figure.title)}\n\n{image}{caption}"
 
 

@@ -42,8 +42,6 @@ def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Pat
         )
         return atomic_io.atomic_write(path, lambda file: np.savez(file, **arrays))
     frame = columns_frame(columns, names)
-    if ending == ".csv":
-        return atomic_io.atomic_write(path, frame.to_csv(index=False, lineterminator="\n"))
     from varied.data.tables import TableDialect, write_table
 
     return write_table(frame, path, TableDialect())

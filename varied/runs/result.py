@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class Result:
         if self.codec.column_names:
             return str(self.array._repr_html_())
         data = base64.b64encode(self._repr_png_()).decode()
-        return f'<img src="data:image/png;base64,{data}" alt="{self!r}">'
+        return f'<img src="data:image/png;base64,{data}" alt="{html.escape(repr(self))}">'
 
 
 def draw_grid(images: Array, path: Path) -> Path:

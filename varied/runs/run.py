@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -107,6 +108,7 @@ class Run(RunBase):
         """Return a description of the run and its samples, for notebooks."""
         path = self.folder / "samples.png"
         if not path.is_file():
-            return f"<p>{self!r}</p>"
+            return f"<p>{html.escape(repr(self))}</p>"
         data = base64.b64encode(path.read_bytes()).decode()
-        return f'<p>{self!r}</p><img src="data:image/png;base64,{data}" alt="Samples">'
+        image = f'<img src="data:image/png;base64,{data}" alt="Samples">'
+        return f"<p>{html.escape(repr(self))}</p>{image}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -218,8 +219,8 @@ def _write_card(
         summary=f"A latent variable model trained on {_source_name(run)} with Varied.",
         data=" ".join([*metadata["notes"], rows]),
         training="The parts and the plan are in spec.toml; the training log is in metrics.jsonl.",
-        python=f'import varied\n\nrun = varied.Run("{name}")\nrun.sample(64).save("new.png")',
-        shell=f"varied sample {name}\nvaried evaluate {name}",
+        python=f'import varied\n\nrun = varied.Run({name!r})\nrun.sample(64).save("new.png")',
+        shell=f"varied sample {shlex.quote(name)}\nvaried evaluate {shlex.quote(name)}",
         facts=facts,
         tables=[table],
         figures=[figure for figure in figures if figure.file == "samples.png"],

@@ -74,7 +74,7 @@ class Job:
             property_weight=self.spec.plan.property_weight,
         )
         self.state, self.notices = self._resume()
-        self.is_stopping = False
+        self.is_stopping, self.signal = False, int(signal.SIGINT)
 
     def _resume(self) -> tuple[TrainingState, list[str]]:
         state, notices = self.store.read_checkpoint(self.step)
@@ -306,7 +306,7 @@ def _stop_on_signal(job: Job) -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         if job.is_stopping:
             raise KeyboardInterrupt
-        job.is_stopping = True
+        job.is_stopping, job.signal = True, number
 
     handlers: Mapping[int, Any] = {
         number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from varied.data.tables.dialect import SUFFIXES, TableDialect
+from varied.data.tables.formulas import raw_csv
 from varied.data.tables.free_names import describe_renaming, free_names
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "describe_renaming",
     "free_names",
     "from_frame",
+    "raw_csv",
     "read_table",
     "to_frame",
     "write_table",

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from varied.data.tables.dialect import TableDialect
+from varied.data.tables.formulas import escape_formula, unescape_formula
 from varied.data.tables.merge_notes import list_names
 from varied.data.tables.text_columns import is_number
 from varied.data.tables.typed_column import check_unique
@@ -94,8 +95,9 @@ def read_cells(
         prefer_tab: Whether the suffix of the file suggests that the delimiter is a tab.
 
     Returns:
-        The cells, indexed by row number in the file; the `delimiter` and `header` of
-        the `TableDialect`; and notes for the user, one sentence each.
+        The cells, indexed by row number in the file, without the apostrophe that `format_csv`
+        writes before formulas; the `delimiter` and `header` of the `TableDialect`; and notes for
+        the user, one sentence each.
 
     Raises:
         VariedError: If rows differ in length, a quote is not closed, there are no rows below the
@@ -103,6 +105,8 @@ def read_cells(
     """
     delimiter = _sniff_delimiter(text, prefer_tab)
     rows, notes = _parse(text, name, delimiter)
+    if "'" in text:
+        rows = {number: list(map(unescape_formula, row)) for number, row in rows.items()}
     first, last = min(rows), max(rows)
     n_empty = last - first + 1 - len(rows)
     has_header = not all(map(is_number, rows[first]))
@@ -125,8 +129,13 @@ def read_cells(
 
 
 def format_csv(names: Sequence[str], columns: Iterable[Iterable[str]], form: TableDialect) -> str:
-    """Format a table as CSV text, with quotes where necessary."""
-    rows = [*([names] if form.header else []), *zip(*columns, strict=True)]
+    """Format a table as CSV text, with quotes where necessary.
+
+    An apostrophe precedes formulas, including those in names; see `escape_formula`.
+    """
+    cells = [list(map(escape_formula, column)) for column in columns]
+    header = [list(map(escape_formula, names))] if form.header else []
+    rows = [*header, *zip(*cells, strict=True)]
     # csv.writer does not quote a carriage return, but csv.reader ends the row there.
     has_returns = any("\r" in cell for row in rows for cell in row)
     text = io.StringIO(newline="")

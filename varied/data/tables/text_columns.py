@@ -129,7 +129,11 @@ def format_column(values: pd.Series, name: str, dialect: TableDialect) -> list[s
         style, decimals = NumberStyle(**dialect.styles[name]), dialect.decimals.get(name)
         cells = [style.format(v, decimals) for v in observed.tolist()]
     elif pd.api.types.is_float_dtype(values.dtype):
-        cells = [_format_number(v, dialect.decimals.get(name)) for v in observed.tolist()]
+        decimals = dialect.decimals.get(name)
+        if decimals is None:  # with the digits that identify the number in its precision
+            cells = observed.to_numpy().astype(str).tolist()
+        else:
+            cells = [_format_number(v, decimals) for v in observed.tolist()]
         cells = [cell.replace(".", dialect.decimal) for cell in cells]
     elif pd.api.types.is_datetime64_any_dtype(values.dtype):
         cells = _format_dates(observed, dialect.dates.get(name, ""))
@@ -213,10 +217,8 @@ def _why_text(
     return ()
 
 
-def _format_number(value: float, decimals: int | None) -> str:
-    """Format a number with ``decimals`` decimals, or with all digits if ``decimals`` is None."""
-    if decimals is None:
-        return repr(value)
+def _format_number(value: float, decimals: int) -> str:
+    """Format a number with ``decimals`` decimals."""
     text = repr(round(value, decimals) + 0.0)  # + 0.0 turns -0.0 into 0.0
     if "e" in text:
         return text
