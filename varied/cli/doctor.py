@@ -29,7 +29,7 @@ def doctor(
         bool,
         typer.Option(
             "--clear-setups",
-            help="Remove the measured durations of training steps, so that the next training measures them.",
+            help="Remove the measured durations of training steps, which are then measured again.",
         ),
     ] = False,
 ) -> None:

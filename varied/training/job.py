@@ -22,6 +22,7 @@ from varied.runs.classification import calibrate_temperature
 from varied.runs.imputation import calibrate_scale
 from varied.seeding import permutation
 from varied.training.defaults import ResolvedConfig
+from varied.training.disk_space import check_disk_space
 from varied.training.finalize import finalize
 from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor, total_loss
 from varied.training.progress import progress_stream, run_with_progress
@@ -164,6 +165,7 @@ class Job:
     def _continue(self, batches: Batches) -> Iterator[StepEvent]:
         """Train from the current state to the end."""
         self.store.remove_after(self.state.step or -1)
+        check_disk_space(self)
         monitor = RunMonitor(self)
         if self.state.step == 0:
             monitor.record(0.0, self.state)

@@ -64,13 +64,3 @@ def unescape_formula(text: str) -> str:
         ('=1+1', "'quoted'")
     """
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
-
-
-def is_formula(text: str) -> bool:
-    """Return whether a spreadsheet would execute a text, without leading apostrophes.
-
-    Example:
-        >>> is_formula("@SUM(1)"), is_formula("'=1"), is_formula("-1,234.5"), is_formula("a=1")
-        (True, True, False, False)
-    """
-    return _FORMULA.match(text) is not None
