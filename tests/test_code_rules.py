@@ -26,7 +26,7 @@ LAYERS = (
     {"atomic_io", "schedules", "seeding"},
     {"run_list"},
     {"plots"},
-    {"schema", "tensor_io", "scheduled_value"},
+    {"schema", "stored_values", "tensor_io", "scheduled_value"},
     {"distributions"},
     {"nets", "heads", "data"},
     {"quantizers"},

@@ -59,7 +59,7 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
         VariedError: If the table has no entry with this name.
     """
     if name not in table:
-        raise VariedError(f"There is no {kind} '{name}': {suggest(name, table)}")
+        raise VariedError(f"There is no {kind} {name!r}: {suggest(name, table)}")
     return table[name]
 
 

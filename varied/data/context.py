@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from varied.data.labels import Labels, join_labels
 from varied.errors import VariedError, lookup, suggest
 from varied.seeding import permutation
+from varied.stored_values import read_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,19 @@ class Covariate:
     classes: tuple[str, ...] = ()
     mean: float = 0.0
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise VariedError(
+                f"The scale {self.scale} of the label '{self.name}' must be positive; fit it to "
+                "the training rows."
+            )
+
+    def accepts(self, value: float | None) -> bool:
+        """Return whether a value is missing, a number or the index of a class."""
+        if value is None or not self.classes:
+            return True
+        return 0 <= value < len(self.classes) and value % 1 == 0
 
     @property
     def size(self) -> int:
@@ -178,6 +192,25 @@ class ContextCodec:
     covariates: tuple[Covariate, ...]
     rows: tuple[tuple[float | None, ...], ...] = ()
     counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.covariates)
+        if not n or len(self.by_name) < n:
+            names = ", ".join(covariate.name for covariate in self.covariates)
+            raise VariedError(
+                f"A context must have one or more labels with different names, not '{names}'; "
+                "rename the labels."
+            )
+        is_valid = len(self.rows) == len(self.counts) and min(self.counts, default=1) > 0
+        for row in self.rows:
+            is_valid &= len(row) == n and all(
+                c.accepts(value) for c, value in zip(self.covariates, row, strict=True)
+            )
+        if not is_valid:
+            raise VariedError(
+                "The rows of a context must have a label for each covariate and a positive count; "
+                "fit the context to the training rows."
+            )
 
     @classmethod
     def fit(cls, covariates: Mapping[str, Labels]) -> Self:
@@ -325,20 +358,15 @@ class ContextCodec:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
+    def from_json(cls, values: Mapping[str, Any]) -> ContextCodec:
         """Return the codec that `to_json` describes.
 
         Raises:
-            VariedError: If a key is unknown; the message suggests the nearest name.
+            VariedError: If a value is not valid; the message says where.
         """
-        if "covariates" not in values:
-            values = _upgrade(values)
-        _check_keys(values, [f.name for f in fields(cls)])
-        covariates = (
-            Covariate(**{**covariate, "classes": tuple(covariate["classes"])})
-            for covariate in values["covariates"]
-        )
-        return cls(tuple(covariates), tuple(map(tuple, values["rows"])), tuple(values["counts"]))
+        if isinstance(values, Mapping) and "covariates" not in values:
+            return read_fields(_upgrade, values)
+        return read_fields(cls, values)
 
     def _is_given(self, label: object) -> Tensor:
         """Return which features encode the covariates in a label, as bool with shape (F)."""
@@ -391,24 +419,20 @@ def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
     return None if values is None else ContextCodec.from_json(values)
 
 
-def _upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a description in the format of earlier versions, with one class or with numbers."""
-    _check_keys(values, ["classes", "mean", "scale", "counts"])
-    classes, counts = values.get("classes", ()), values.get("counts", ())
-    numbers = list(zip(values.get("mean", ()), values.get("scale", ()), strict=True))
-    covariates = [asdict(Covariate("class", classes))] if classes else []
+def _upgrade(
+    classes: tuple[str, ...] = (),
+    mean: tuple[float, ...] = (),
+    scale: tuple[float, ...] = (),
+    counts: tuple[int, ...] = (),
+) -> ContextCodec:
+    """Return the codec for the fields of earlier versions, with one class or with numbers."""
+    numbers = list(zip(mean, scale, strict=True))
+    covariates = [Covariate("class", classes)] if classes else []
     covariates += [
-        asdict(Covariate(f"label {i}" if len(numbers) > 1 else "label", (), mean, scale))
-        for i, (mean, scale) in enumerate(numbers, 1)
+        Covariate(f"label {i}" if len(numbers) > 1 else "label", (), m, s)
+        for i, (m, s) in enumerate(numbers, 1)
     ]
-    rows = [[i] for i in range(len(counts))]
-    return {"covariates": covariates, "rows": rows, "counts": counts}
-
-
-def _check_keys(values: Mapping[str, Any], names: list[str]) -> None:
-    for key in values:
-        if key not in names:
-            raise VariedError(f"The context codec has no field '{key}': {suggest(key, names)}")
+    return ContextCodec(tuple(covariates), tuple((i,) for i in range(len(counts))), counts)
 
 
 def _count(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import tomlkit
 import torch
@@ -29,8 +29,8 @@ from varied.runs.old_names import (
     upgrade_spec,
     upgrade_weights,
 )
-from varied.runtime import Setup
 from varied.spec import Part, Spec, missing_part, registered_kind
+from varied.stored_values import InvalidValue, read_value, stored_in
 from varied.tensor_io import read_tensors, write_tensors
 from varied.training_loop import TrainingState
 from varied.training_step import Step
@@ -112,19 +112,23 @@ class Store:
             VariedError: If the folder does not contain a run, or a part is not available.
         """
         values = self._spec_values()
+        values.pop("origins", None)
         version = values.pop("format", 1)
+        if not isinstance(version, int):
+            raise InvalidValue(".format", f"{version!r} is not an integer", self / "spec.toml")
         if version > FORMAT:
             raise VariedError(
                 f"{self.folder} was written by a newer version of Varied (format {version}, but "
                 f"this version supports formats up to {FORMAT}); run `pip install --upgrade "
                 "varied`."
             )
-        for axis, origin in values.pop("origins", {}).items():
+        for axis, origin in self._origins().items():
             if axis in values and axis not in passed:
-                _check_available(axis, values[axis], origin)
-        if version < FORMAT:
-            values = upgrade_spec(values)
-        return Spec.parse(**values).without_defaults()
+                _check_available(axis, Part.parse(values[axis]).name, origin)
+        with stored_in(self / "spec.toml"):
+            if version < FORMAT:
+                values = upgrade_spec(values)
+            return Spec.parse(**values).without_defaults()
 
     def _spec_values(self) -> dict[str, Any]:
         if not self.exists:
@@ -138,6 +142,12 @@ class Store:
                 f"{self / 'spec.toml'} is not valid TOML ({error}); restore the file."
             ) from None
 
+    def _origins(self) -> dict[str, registry.Origin]:
+        """Read the origins of external parts, by axis."""
+        with stored_in(self / "spec.toml", ".origins"):
+            origins = self._spec_values().get("origins", {})
+            return dict(read_value(origins, dict[str, registry.Origin]))
+
     @cached_property
     def is_format_1(self) -> bool:
         """Whether the files use the names of format 1."""
@@ -149,19 +159,24 @@ class Store:
         Raises:
             VariedError: If the codec for this kind of data is not available.
         """
-        values = atomic_io.read_json(self / "codec.json")
-        codec = values.get("x") or {}
-        if self.is_format_1:
-            codec = upgrade_codec(codec)
-        origin = self._spec_values().get("origins", {}).get("data")
-        if origin:
-            _check_available("data", {"name": codec.get("codec", "")}, origin)
-        return open_codec(codec), open_context(values.get("c"))
+        path = self / "codec.json"
+        values = atomic_io.read_json(path)
+        with stored_in(path, ".x"):
+            codec = read_value(values.get("x"), dict[str, Any])
+            if self.is_format_1:
+                codec = upgrade_codec(codec)
+            if origin := self._origins().get("data"):
+                _check_available("data", str(codec.get("codec", "")), origin)
+            opened = open_codec(codec)
+        with stored_in(path, ".c"):
+            return opened, open_context(values.get("c"))
 
     def read_metadata(self) -> dict[str, Any]:
         """Read the metadata, such as the source of the data, their digest and the split sizes."""
         metadata = atomic_io.read_json(self / "data.json")
-        return upgrade_metadata(metadata) if self.is_format_1 else metadata
+        with stored_in(self / "data.json"):
+            metadata = upgrade_metadata(metadata) if self.is_format_1 else metadata
+            return dict(read_value(metadata, Metadata))
 
     def write_split(self, split: Split) -> None:
         """Write the row indices of the training, validation and test splits."""
@@ -178,13 +193,22 @@ class Store:
         if values:
             atomic_io.write_json(self / "calibration.json", values)
 
-    def read_calibration(self, name: str) -> list[float]:
-        """Read factors that were calibrated on the validation rows; [1] if there are none."""
+    def read_calibration(self, name: str, n: int = 1) -> list[float]:
+        """Read factors that were calibrated on the validation rows; [1] if there are none.
+
+        Raises:
+            VariedError: If there are neither one nor n factors, or one of them is negative.
+        """
         old_file, old_name = OLD_CALIBRATION[name]
         for path, key in ((self / "calibration.json", name), (self / old_file, old_name)):
             if path.is_file():
-                factors = atomic_io.read_json(path).get(key, 1.0)
-                return factors if isinstance(factors, list) else [float(factors)]
+                values = atomic_io.read_json(path).get(key, 1.0)
+                values = values if isinstance(values, list) else [values]
+                with stored_in(path, f".{key}"):
+                    factors = read_value(values, tuple[float, ...])
+                if len(factors) not in (1, n) or min(factors, default=0) < 0:
+                    raise InvalidValue(f".{key}", f"{n} numbers of at least 0 are required", path)
+                return list(factors)
         return [1.0]
 
     def write_weights(self, name: str, model: nn.Module, **notes: object) -> None:
@@ -213,10 +237,11 @@ class Store:
         path = self / "prior.safetensors"
         if not path.is_file():
             return None
-        part = read_tensors(path)[1]["prior"]
-        if self.is_format_1:
-            part = upgrade_part("prior", part)
-        return Part.parse(part).without_defaults("prior")
+        part = read_tensors(path)[1].get("prior")
+        with stored_in(path):
+            if self.is_format_1:
+                part = upgrade_part("prior", part)
+            return Part.parse(part).without_defaults("prior")
 
     def remove_prior(self) -> None:
         """Remove the fitted prior, so that the run uses the prior from training again."""
@@ -253,7 +278,8 @@ class Store:
             if step.property_head is None:  # it is only used in training
                 weights = {k: v for k, v in weights.items() if not k.startswith("property_head.")}
             _load(step, weights, path)
-            return _state(notes["state"], _under(tensors, "moments/")), notices
+            with stored_in(path):
+                return _state(notes["state"], _under(tensors, "moments/")), notices
         return None, notices
 
     def _checkpoints(self) -> list[Path]:
@@ -330,6 +356,23 @@ class Store:
                 (self / ".lock").unlink(missing_ok=True)
 
 
+class Metadata(TypedDict, total=False):
+    """The metadata of a run, as far as they are used; a run may contain more."""
+
+    source: Required[str | None]
+    options: Required[dict[str, Any]]
+    digest: Required[str]
+    n: int
+    train: Required[int]
+    validation: Required[int]
+    test: Required[int]
+    classes: tuple[str, ...]
+    label_columns: tuple[str, ...]
+    label_column: str | None
+    notes: Required[tuple[str, ...]]
+    n_labels: int | None
+
+
 def describe_data(data: RawData, split: Split) -> dict[str, Any]:
     """Return the metadata that a run stores about its data."""
     return {
@@ -348,11 +391,10 @@ def describe_data(data: RawData, split: Split) -> dict[str, Any]:
     }
 
 
-def _check_available(axis: str, part: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+def _check_available(axis: str, name: str, origin: registry.Origin) -> None:
     """Raise an error for a registered part whose module is not loaded."""
-    name = part["name"]
     if ":" not in name and not registry.is_registered(registered_kind(axis), name):
-        raise VariedError(missing_part(axis, name, origin["module"]))
+        raise VariedError(missing_part(axis, name, origin.module))
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -360,11 +402,9 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _state(plain: dict[str, Any], moments: dict[str, Tensor]) -> TrainingState:
-    total = float("inf") if plain["total"] is None else plain["total"]
-    setup = Setup(**plain["setup"]) if plain["setup"] else None
-    anchor = tuple(plain["anchor"])
-    fields = {"total": total, "anchor": anchor, "setup": setup, "moments": moments}
-    return TrainingState(**(plain | fields))
+    known = {name: value for name, value in plain.items() if value is not None}
+    state: TrainingState = read_value(known, TrainingState)
+    return dataclasses.replace(state, moments=moments)
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -61,7 +61,8 @@ class ArrayCodec(Codec):
     def __post_init__(self) -> None:
         lookup(_DOMAINS, self.domain, "domain")
         n_features = self.shape[0] if self.domain == "real" and self.shape else 0
-        check_fields(self.shape, len(self.mean) == len(self.scale) == n_features)
+        is_consistent = len(self.mean) == len(self.scale) == n_features
+        check_fields(self.shape, is_consistent, self.scale)
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:

@@ -6,6 +6,8 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,14 +15,21 @@ import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 
-from varied.errors import VariedError
+from varied.data.tables.dialect import truncate
+from varied.errors import VariedError, lookup
 from varied.seeding import generator
+from varied.stored_values import Scalar, read_variant
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = npt.NDArray[Any]
 
+_NUMERIC_DTYPES = ("float64", "Int64", *(f"datetime64[{unit}]" for unit in ("ns", "us", "ms", "s")))
+#: The maximum number of decimals; no float64 has more.
+_MAX_DIGITS = 400
+#: The maximum distance of a date from 1970 in seconds, which is 292 years.
+_MAX_SECONDS = 9.2e9
 #: The number of knots of a quantile function.
 _KNOTS = 129
 #: The minimum fraction and the minimum number of cells with a frequent value, and the maximum
@@ -69,12 +78,48 @@ class Column:
     #: The name of the class in a saved run.
     type_name: ClassVar[str]
 
+    #: The possible dtypes.
+    dtypes: ClassVar[tuple[str, ...]] = (*_NUMERIC_DTYPES, "boolean", "object")
+
     name: str
     dtype: str
     kind: str
 
+    def __post_init__(self) -> None:
+        self._check(self.dtype in self.dtypes, f"the dtype '{self.dtype}'")
+
+    def _check(self, is_valid: bool, what: str) -> None:
+        if not is_valid:
+            raise VariedError(
+                f"Column '{truncate(self.name)}' cannot have {what}; fit it to the data."
+            )
+
+    def _check_cells(self, cells: Sequence[Any]) -> None:
+        """Check that cells have the dtype of the column."""
+        try:
+            _to_series(list(cells), self)
+        except (OverflowError, TypeError, ValueError) as error:
+            listed = truncate(", ".join(map(str, cells)))
+            raise VariedError(
+                f"Column '{truncate(self.name)}' of the type {self.dtype} cannot have the cells "
+                f"{listed}; fit it to the data."
+            ) from error
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Column:
+        """Return the column that `to_json` describes.
+
+        Raises:
+            VariedError: If a value is not valid; the message says where.
+        """
+        classes = (NumericColumn, CategoricalColumn, IgnoredColumn, TargetColumn)
+        by_name = {c.type_name: c for c in classes if issubclass(c, cls)}
+        find = partial(lookup, by_name, kind="type of column")
+        column: Column = read_variant(values, "type", find)
+        return column
+
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable description of the column for `column_from_json`."""
+        """Return a JSON-serializable description of the column, to be read by `from_json`."""
         return {"type": self.type_name, **dataclasses.asdict(self)}
 
 
@@ -128,6 +173,7 @@ class NumericColumn(LearnedColumn):
     """
 
     type_name: ClassVar[str] = "numeric"
+    dtypes: ClassVar[tuple[str, ...]] = _NUMERIC_DTYPES
 
     values: tuple[float, ...] = (0.0,)
     scores: tuple[float, ...] = (0.0,)
@@ -138,6 +184,16 @@ class NumericColumn(LearnedColumn):
     offset: float = 0.0
     unit: float = 1.0
     is_count: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n = len(self.values)
+        self._check(n == len(self.scores) > 0, f"{n} knots with {len(self.scores)} scores")
+        is_ordered = all(a <= b for a, b in pairwise(self.values))
+        self._check(is_ordered, "knots in another than increasing order")
+        self._check(min(self.scale, self.unit) > 0, "a scale or unit that is not positive")
+        is_valid = self.digits is None or abs(self.digits) <= _MAX_DIGITS
+        self._check(is_valid, f"{self.digits} decimals")
 
     @property
     def layout_code(self) -> str:
@@ -237,6 +293,8 @@ class NumericColumn(LearnedColumn):
         scaled, missing = self.round(values) * self.unit, np.isnan(values)
         if self.dtype == "float64":
             return pd.Series(scaled, name=self.name)
+        if self.dtype != "Int64":
+            scaled = scaled.clip(-_MAX_SECONDS, _MAX_SECONDS)
         integers = np.where(missing, 0, scaled).round().astype("int64")
         plain = integers if self.dtype == "Int64" else integers.astype("datetime64[s]")
         return pd.Series(plain, name=self.name).astype(self.dtype).mask(missing)
@@ -254,9 +312,17 @@ class CategoricalColumn(LearnedColumn):
 
     type_name: ClassVar[str] = "categorical"
 
-    levels: tuple[Any, ...] = ()
-    rare: tuple[Any, ...] = ()
+    levels: tuple[Scalar, ...] = ()
+    rare: tuple[Scalar, ...] = ()
     counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        levels = (*self.levels, *self.rare)
+        self._check(0 < len(self.levels) and len(set(levels)) == len(levels), "equal or no levels")
+        self._check(len(self.counts) == len(self.rare), "rare levels without counts")
+        self._check(min(self.counts, default=1) > 0, "counts that are not positive")
+        self._check_cells(levels)
 
     @property
     def layout_code(self) -> str:
@@ -317,7 +383,11 @@ class IgnoredColumn(Column):
 
     type_name: ClassVar[str] = "ignored"
 
-    value: Any = None
+    value: Scalar = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_cells([self.value])
 
     @classmethod
     def constant(cls, cells: pd.Series[Any]) -> Self:
@@ -356,7 +426,11 @@ class TargetColumn(Column):
 
     type_name: ClassVar[str] = "target"
 
-    levels: tuple[Any, ...] = ()
+    levels: tuple[Scalar, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_cells(self.levels)
 
     @classmethod
     def fit(cls, cells: pd.Series[Any]) -> Self:
@@ -371,18 +445,6 @@ class TargetColumn(Column):
         cells = {str(level): level for level in self.levels}
         values = [None if name is None else cells.get(name) for name in classes]
         return _to_series(values, self)
-
-
-def column_from_json(values: Mapping[str, Any]) -> Column:
-    """Return the column that `Column.to_json` describes."""
-    classes = (NumericColumn, CategoricalColumn, IgnoredColumn, TargetColumn)
-    by_name: dict[str, Any] = {c.type_name: c for c in classes}
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "type"}
-    try:
-        column: Column = by_name[values["type"]](**fields)
-        return column
-    except (KeyError, TypeError) as error:
-        raise VariedError(f"A saved column is corrupted ({error}); train again.") from error
 
 
 def _describe(cells: pd.Series[Any], kind: str) -> tuple[str, str, str]:

@@ -16,7 +16,6 @@ import pandas as pd
 
 from varied.data.tables.dialect import TableDialect, truncate
 from varied.data.tables.merge_notes import list_names
-from varied.data.tables.number_styles import NumberStyle
 from varied.data.tables.typed_column import (
     LARGEST_INTEGER,
     Table,
@@ -129,11 +128,10 @@ def _stored_dtype(dtype: str) -> str:
 
 def _with_times(frame: pd.DataFrame, dialect: TableDialect) -> pd.DataFrame:
     """Convert times of day from seconds since midnight to text."""
-    styles = {n: NumberStyle(**style) for n, style in dialect.styles.items() if n in frame}
     texts = {
         name: frame[name].astype(object).map(lambda v, s=style: s.format(v, None), "ignore")
-        for name, style in styles.items()
-        if style.time and pd.api.types.is_numeric_dtype(frame[name].dtype)
+        for name, style in dialect.styles.items()
+        if name in frame and style.time and pd.api.types.is_numeric_dtype(frame[name].dtype)
     }
     return frame.assign(**{name: cells.where(cells.notna(), None) for name, cells in texts.items()})
 
@@ -415,7 +413,7 @@ def _pandas(values: pd.Series, name: str, dialect: TableDialect, arrow_type: Any
         elif values.dtype == object and "int" in dtype.lower():  # integers beyond 2^53
             values = pd.Series(_python_objects(values, "integer", 0), dtype=object)
         restored = values.astype(dtype)
-    except (TypeError, ValueError, OverflowError):
+    except (LookupError, OverflowError, TypeError, ValueError):
         return values
     has_overflow = values.dtype == "Int64" and (restored != values).any()
     return values if has_overflow else restored

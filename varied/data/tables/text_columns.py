@@ -12,7 +12,7 @@ import pandas as pd
 
 from varied.data.tables.dates import parse_dates
 from varied.data.tables.dialect import TableDialect, truncate
-from varied.data.tables.number_styles import NumberStyle, infer_style
+from varied.data.tables.number_styles import infer_style
 from varied.data.tables.typed_column import LARGEST_INTEGER, TypedColumn, large_integer_note
 from varied.errors import VariedError
 
@@ -126,7 +126,7 @@ def format_column(values: pd.Series, name: str, dialect: TableDialect) -> list[s
     """Format the values of a column as text cells."""
     observed = values.dropna()
     if name in dialect.styles and pd.api.types.is_numeric_dtype(values.dtype):
-        style, decimals = NumberStyle(**dialect.styles[name]), dialect.decimals.get(name)
+        style, decimals = dialect.styles[name], dialect.decimals.get(name)
         cells = [style.format(v, decimals) for v in observed.tolist()]
     elif pd.api.types.is_float_dtype(values.dtype):
         cells = [_format_number(v, dialect.decimals.get(name)) for v in observed.tolist()]
