@@ -36,7 +36,7 @@ LAYERS = (
     {"terms"},
     {"discriminators"},
     {"objectives"},
-    {"spec"},
+    {"spec", "allocation_limit"},
     {"composition"},
     {"zoo", "explain"},
     {"runtime"},

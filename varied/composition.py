@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from varied.allocation_limit import build_within_memory
 from varied.errors import VariedError, lookup
 from varied.likelihoods import LIKELIHOODS
 from varied.models import LatentModel, PartFactory
@@ -22,6 +24,12 @@ from varied.schema import validate_settings
 from varied.seeding import seeded
 from varied.spec import AXES, SIDES, Part, Shape, Spec
 from varied.trace import ConditionalDistribution
+
+
+#: The maximum number of elements of an example, a latent variable or a context.
+MAX_SIZE = 2**31
+#: The maximum value of an integer setting of a part.
+MAX_SETTING = 2**20
 
 
 def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[LatentModel, Objective]:
@@ -47,13 +55,23 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
     accepts = spec.likelihood.builder("likelihood").accepts
     if domain is not None and domain not in accepts:
         raise VariedError(_wrong_domain(spec.likelihood.name, domain))
-    with seeded(spec.plan.seed, "weights"):
-        objective: Objective = _build(spec, "objective")
-        _check_parts(spec, objective)
-        model: LatentModel = _build(spec, "architecture", _factory(spec, shape))
-        _check_model(spec, objective, model)
-        objective.attach(model)
-    return model, objective
+    largest = max(math.prod(shape), math.prod(spec.latent_shape), spec.context)
+    if largest > MAX_SIZE:
+        raise VariedError(
+            f"An example, a latent variable or a context of {largest:,} elements is too large; at "
+            f"most {MAX_SIZE:,} are supported."
+        )
+
+    def build() -> tuple[LatentModel, Objective]:
+        with seeded(spec.plan.seed, "weights"):
+            objective: Objective = _build(spec, "objective")
+            _check_parts(spec, objective)
+            model: LatentModel = _build(spec, "architecture", _factory(spec, shape))
+            _check_model(spec, objective, model)
+            objective.attach(model)
+        return model, objective
+
+    return build_within_memory(build)
 
 
 def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> Prior:
@@ -67,11 +85,16 @@ def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> P
     Raises:
         VariedError: If the prior or a setting does not exist.
     """
-    with seeded(spec.plan.seed, "prior"):
-        factory = _factory(dataclasses.replace(spec, prior=part), encoder.inputs)
-        prior: Prior = factory.prior(encoder.head.event_shape, spec.context)
-        prior.attach(encoder)
-    return prior
+
+
+    def build() -> Prior:
+        with seeded(spec.plan.seed, "prior"):
+            factory = _factory(dataclasses.replace(spec, prior=part), encoder.inputs)
+            prior: Prior = factory.prior(encoder.head.event_shape, spec.context)
+            prior.attach(encoder)
+        return prior
+
+    return build_within_memory(build)
 
 
 def _factory(spec: Spec, shape: Shape) -> PartFactory:
@@ -107,6 +130,9 @@ def _build(spec: Spec, axis: str, *arguments: Any) -> Any:
         return copy.deepcopy(part.instance)
     builder = part.builder(axis)
     checked = validate_settings(builder, part.settings, f"{axis} '{part.name}'")
+    for name, value in checked.items():
+        if type(value) is int and value > MAX_SETTING:
+            raise VariedError(f"{name}={value} must be at most {MAX_SETTING:,}.")
     return builder(*arguments, **checked)
 
 
