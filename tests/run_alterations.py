@@ -42,7 +42,9 @@ def write_runs(folder):
     rng, rows = np.random.default_rng(0), {}
 
     def add(name, source, model="vae", **choices):
-        data = source if isinstance(source, RawData) else varied.read(source, **READING.get(name, {}))
+        data = (
+            source if isinstance(source, RawData) else varied.read(source, **READING.get(name, {}))
+        )
         rows[name] = data.take(np.arange(2))
         quick = {"steps": 2, "width": 8, "latent": 2, "batch_size": 8} | choices
         run = train_quickly(data, model, out=folder / name, **quick)
@@ -206,7 +208,7 @@ def alterations(folder, rows, files, n, seed=0):
 
 def main():
     """Count the outcomes of 3,000 alterations of codecs, 4,000 of specs and 1,000 of the rest."""
-    scale, log = float(sys.argv[1]), Path(sys.argv[2]).open("w", buffering=1)
+    scale, log = float(sys.argv[1]), Path(sys.argv[2]).open("w", buffering=1)  # noqa: SIM115
     folder = Path(tempfile.mkdtemp())
     rows = write_runs(folder)
     used = int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024

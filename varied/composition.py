@@ -25,7 +25,6 @@ from varied.seeding import seeded
 from varied.spec import AXES, SIDES, Part, Shape, Spec
 from varied.trace import ConditionalDistribution
 
-
 #: The maximum number of elements of an example, a latent variable or a context.
 MAX_SIZE = 2**31
 #: The maximum value of an integer setting of a part.
@@ -85,7 +84,6 @@ def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> P
     Raises:
         VariedError: If the prior or a setting does not exist.
     """
-
 
     def build() -> Prior:
         with seeded(spec.plan.seed, "prior"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 import reprlib
 import sys
 import typing
@@ -171,7 +170,8 @@ def _reader(type_: Any) -> Callable[[Any], Any]:
     if typing.is_typeddict(type_):
         return functools.partial(_read_keys, type_)
     if dataclasses.is_dataclass(type_):
-        return getattr(type_, "from_json", functools.partial(read_fields, type_))
+        create: Any = type_
+        return getattr(type_, "from_json", functools.partial(read_fields, create))
     readers = {bool: _read_bool, int: _read_int, float: _read_float, str: _read_text}
     return readers.get(type_, _read_unchecked if type_ is Any else _read_unknown)
 

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from varied import runtime
 from varied.data.batches import Batch
+from varied.data.memory import check_memory
 from varied.errors import VariedError
 from varied.runtime import Setup
 from varied.seeding import seed_torch
@@ -28,6 +29,10 @@ from varied.training_step import TrainingStep
 PATIENCE = 50
 #: The number of rows from which codebooks and pseudo-inputs are initialized.
 INIT_ROWS = 2048
+#: The number of weights, or of elements of a batch, above which the memory of a step is estimated.
+_LARGE = 2**24
+#: A weight, its gradient and two moments are float32 numbers.
+_BYTES_PER_WEIGHT = 16
 #: The key for the moving average of a parameter in the optimizer state.
 AVERAGE = "average"
 
@@ -235,7 +240,31 @@ def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -
         return loss
 
     with _restored_buffers(step):
+        _check_step_memory(step, first)
         return runtime.autotune(step, compute_loss, plan, total)
+
+
+def _check_step_memory(step: nn.Module, batch: Batch) -> None:
+    """Raise an error if the weights or the activations of a batch do not fit in memory."""
+    n_weights = sum(parameter.numel() for parameter in step.parameters())
+    if torch.cuda.is_available() or max(n_weights, batch.x.numel()) < _LARGE:
+        return
+    rows = batch.take(torch.arange(min(2, len(batch))))
+    sizes = {parameter.data_ptr(): 0 for parameter in step.parameters()}
+
+    def record(tensor: Tensor) -> Tensor:
+        sizes.setdefault(tensor.data_ptr(), tensor.nbytes)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+        step(*rows.tensors)
+    n_bytes = sum(sizes.values()) * len(batch) // len(rows) + _BYTES_PER_WEIGHT * n_weights
+    check_memory(
+        n_bytes,
+        f"A training step with {n_weights:,} weights and {len(batch):,} rows of shape "
+        f"{tuple(batch.x.shape[1:])}",
+        "reduce the batch size (--batch-size), the network, or the size of the data",
+    )
 
 
 @contextmanager

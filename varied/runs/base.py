@@ -52,6 +52,11 @@ class RunBase:
         self.spec = _with_sources(self.store.read_spec(parts), parts)
         self.codec, self.context = self.store.read_codecs()
         self.metadata = self.store.read_metadata()
+        if self.spec.context != (0 if self.context is None else self.context.size):
+            raise VariedError(
+                f"{self.store / 'codec.json'} does not match its spec.toml; restore one of the two "
+                "files."
+            )
         self._data = data
         self.load_model()
 

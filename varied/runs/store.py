@@ -237,8 +237,9 @@ class Store:
         path = self / "prior.safetensors"
         if not path.is_file():
             return None
-        part = read_tensors(path)[1].get("prior")
+        notes = read_tensors(path)[1]
         with stored_in(path):
+            part = notes["prior"]
             if self.is_format_1:
                 part = upgrade_part("prior", part)
             return Part.parse(part).without_defaults("prior")

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from varied import atomic_io
 from varied.data.codecs.array_imputer import ArrayImputer
-from varied.data.codecs.base import Array, Codec, check_fields
+from varied.data.codecs.base import Array, Codec
+from varied.data.codecs.field_checks import check_fields
 from varied.data.image_files import as_size
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
     from varied.data.codecs.invalid_cells import InvalidCells
 
 Array = npt.NDArray[Any]
-
-#: The maximum number of elements of an example, which takes 4 GiB.
-MAX_ELEMENTS = 2**30
-
 Axes = Mapping[str, Sequence[str] | None]
 
 
@@ -442,23 +437,3 @@ class Codec(ABC):
         fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in fields}
         return {"codec": self.kind, **plain}
-
-
-def check_fields(
-    shape: tuple[int, ...], is_consistent: bool = True, scale: Sequence[float] = ()
-) -> None:
-    """Check the fields of a codec.
-
-    Raises:
-        VariedError: If the shape is invalid, the other fields do not match it, or a scale is not
-            positive.
-    """
-    if not (shape and min(shape) > 0 and math.prod(shape) <= MAX_ELEMENTS):
-        raise VariedError(
-            f"The shape {shape} of an example must consist of positive integers with a product of "
-            f"at most {MAX_ELEMENTS:,}; use other examples."
-        )
-    if not is_consistent:
-        raise VariedError(f"The codec does not match the shape {shape}; fit it to the data.")
-    if not min(scale, default=1) > 0:
-        raise VariedError(f"The scale {min(scale)} must be positive; fit the codec to the data.")

@@ -15,6 +15,14 @@ import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 
+from varied.data.codecs.column_values import (
+    HUGE_UNIT,
+    grid,
+    python_values,
+    to_float,
+    to_series,
+    unit_of,
+)
 from varied.data.tables.dialect import truncate
 from varied.errors import VariedError, lookup
 from varied.seeding import generator
@@ -37,15 +45,10 @@ _KNOTS = 129
 _FREQUENT_SHARE, _FREQUENT_CELLS, _MAX_FREQUENT = 0.05, 10, 8
 #: The maximum number of levels that are modeled individually; rarer levels share a category.
 _MAX_LEVELS = 255
-#: With fewer distinct values, a common step may be a coincidence.
-_MIN_GRID_VALUES = 10
 #: Scores are clipped to this number of standard deviations.
 _MAX_SCORE = 50.0
 #: The maximum logarithm of a decoded count, which must be an int64.
 _MAX_LOG_COUNT = 40.0
-#: A column with numbers above the first value has the second value as its unit, so that differences
-#: do not overflow.
-_HUGE, _HUGE_UNIT = 2.0**900, 2.0**64
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,6 @@ class Column:
 
     #: The name of the class in a saved run.
     type_name: ClassVar[str]
-
     #: The possible dtypes.
     dtypes: ClassVar[tuple[str, ...]] = (*_NUMERIC_DTYPES, "boolean", "object")
 
@@ -97,13 +99,9 @@ class Column:
     def _check_cells(self, cells: Sequence[Any]) -> None:
         """Check that cells have the dtype of the column."""
         try:
-            _to_series(list(cells), self)
-        except (OverflowError, TypeError, ValueError) as error:
-            listed = truncate(", ".join(map(str, cells)))
-            raise VariedError(
-                f"Column '{truncate(self.name)}' of the type {self.dtype} cannot have the cells "
-                f"{listed}; fit it to the data."
-            ) from error
+            to_series(list(cells), self.name, self.dtype)
+        except (OverflowError, TypeError, ValueError):
+            self._check(False, f"cells such as {truncate(cells[0])} of type {self.dtype}")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Column:
@@ -213,12 +211,12 @@ class NumericColumn(LearnedColumn):
     @classmethod
     def fit(cls, cells: pd.Series[Any], kind: str, digits: int | None) -> Self:
         """Fit the column to the observed cells of the training rows."""
-        unit = _unit(cells)
-        v = _to_float(cells, unit)
+        unit = unit_of(cells)
+        v = to_float(cells, unit)
         v = v[~np.isnan(v)]
         values, counts = np.unique(v, return_counts=True)
-        digits = None if unit == _HUGE_UNIT else digits
-        step, offset = _grid(values, digits)
+        digits = None if unit == HUGE_UNIT else digits
+        step, offset = grid(values, digits)
         order = np.argsort(-counts, kind="stable")[:_MAX_FREQUENT]
         threshold = max(_FREQUENT_SHARE * len(v), _FREQUENT_CELLS)
         frequent = values[order[counts[order] >= threshold]]
@@ -278,7 +276,7 @@ class NumericColumn(LearnedColumn):
 
     def to_float(self, cells: pd.Series[Any]) -> Array:
         """Convert cells to float64 in the unit of the column, NaN where missing."""
-        return _to_float(cells, self.unit)
+        return to_float(cells, self.unit)
 
     def round(self, values: Array) -> Array:
         """Round numbers to the decimals or the steps of the column."""
@@ -319,7 +317,7 @@ class CategoricalColumn(LearnedColumn):
     def __post_init__(self) -> None:
         super().__post_init__()
         levels = (*self.levels, *self.rare)
-        self._check(0 < len(self.levels) and len(set(levels)) == len(levels), "equal or no levels")
+        self._check(len(self.levels) > 0 and len(set(levels)) == len(levels), "equal or no levels")
         self._check(len(self.counts) == len(self.rare), "rare levels without counts")
         self._check(min(self.counts, default=1) > 0, "counts that are not positive")
         self._check_cells(levels)
@@ -333,7 +331,7 @@ class CategoricalColumn(LearnedColumn):
     def fit(cls, cells: pd.Series[Any], kind: str) -> Self:
         """Fit the column to the observed cells of the training rows."""
         table = cells.dropna().value_counts(sort=False)
-        counts = dict(zip(_python_values(table.index), table.tolist(), strict=True))
+        counts = dict(zip(python_values(table.index), table.tolist(), strict=True))
         levels = sorted(counts, key=lambda level: (-counts[level], str(level)))
         n_levels = len(levels) if len(levels) <= _MAX_LEVELS + 1 else _MAX_LEVELS
         return cls(
@@ -370,7 +368,7 @@ class CategoricalColumn(LearnedColumn):
             index = np.searchsorted(cumulative, u.numpy()).clip(0, len(self.rare) - 1)
             values[is_rare] = np.array(self.rare, dtype=object)[index]
         values[~cells.observed.astype(bool)] = None
-        return _to_series(values, self)
+        return to_series(values, self.name, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -392,7 +390,7 @@ class IgnoredColumn(Column):
     @classmethod
     def constant(cls, cells: pd.Series[Any]) -> Self:
         """Return the column for cells that all have the same value."""
-        value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _python_values(cells.iloc[:1])[0]
+        value = str(cells.iloc[0]) if cells.dtype.kind == "M" else python_values(cells.iloc[:1])[0]
         return cls(*_describe(cells, "constant"), value=value)
 
     @property
@@ -413,7 +411,7 @@ class IgnoredColumn(Column):
 
     def decode(self, n_rows: int) -> pd.Series[Any]:
         """Return cells with the constant value, or missing cells."""
-        return _to_series(np.full(n_rows, self.value, dtype=object), self)
+        return to_series(np.full(n_rows, self.value, dtype=object), self.name, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -437,56 +435,15 @@ class TargetColumn(Column):
         """Fit the column to the cells of the training rows."""
         unique = cells.dropna().drop_duplicates()
         is_date = unique.dtype.kind == "M"
-        levels = unique.astype(str).tolist() if is_date else _python_values(unique)
+        levels = unique.astype(str).tolist() if is_date else python_values(unique)
         return cls(*_describe(cells, "label"), levels=tuple(levels))
 
     def decode(self, classes: Sequence[str | None]) -> pd.Series[Any]:
         """Return the cells for class names; the cell for None is missing."""
         cells = {str(level): level for level in self.levels}
         values = [None if name is None else cells.get(name) for name in classes]
-        return _to_series(values, self)
+        return to_series(values, self.name, self.dtype)
 
 
 def _describe(cells: pd.Series[Any], kind: str) -> tuple[str, str, str]:
     return str(cells.name), str(cells.dtype), kind
-
-
-def _unit(cells: pd.Series[Any]) -> float:
-    if cells.dtype.kind != "M":
-        return _HUGE_UNIT if cells.abs().max() > _HUGE else 1.0
-    return 86400.0 if (cells.dropna().dt.normalize() == cells.dropna()).all() else 1.0
-
-
-def _grid(values: Array, digits: int | None) -> tuple[float, float]:
-    """Return the common step and offset of distinct numbers, or zeros if they have none."""
-    size = 10.0 ** (digits or 0)
-    scaled = np.round(values * size)
-    if digits is None or len(values) < _MIN_GRID_VALUES or np.abs(scaled).max() >= 2**53:
-        return 0.0, 0.0
-    integers = scaled.astype(np.int64)
-    step = int(np.gcd.reduce(np.diff(integers)))
-    return (step / size, int(integers[0]) % step / size) if step > 1 else (0.0, 0.0)
-
-
-def _to_float(cells: pd.Series[Any], unit: float) -> Array:
-    if cells.dtype.kind == "M":
-        seconds: Array = cells.to_numpy("datetime64[s]").astype(np.float64) / unit
-        return np.where(cells.isna().to_numpy(), np.nan, seconds)
-    numbers: Array = cells.to_numpy(dtype=np.float64, na_value=np.nan) / unit
-    return numbers
-
-
-def _python_values(cells: Any) -> list[Any]:
-    """Convert values to Python values, with None where missing."""
-    import pandas as pd
-
-    return [None if is_na else v for v, is_na in zip(cells.tolist(), pd.isna(cells), strict=True)]
-
-
-def _to_series(values: Array | list[Any], column: Column) -> pd.Series[Any]:
-    """Convert Python values to cells with the dtype of a column."""
-    import pandas as pd
-
-    series = pd.Series(values, name=column.name, dtype=object)
-    is_date = column.dtype.startswith("datetime64")
-    return (pd.to_datetime(series) if is_date else series).astype(column.dtype)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from varied.data.archive import Member
-from varied.data.codecs.base import Array, Codec, Examples, check_fields
+from varied.data.codecs.base import Array, Codec, Examples
+from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
 from varied.data.labels import class_folders

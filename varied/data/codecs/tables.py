@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from varied import plots
-from varied.data.codecs.base import Array, Axes, Codec, check_fields
+from varied.data.codecs.base import Array, Axes, Codec
 from varied.data.codecs.cell_conversion import convert_cells
 from varied.data.codecs.column_notes import describe_columns, describe_rare_classes
 from varied.data.codecs.column_types import infer_column
@@ -25,6 +25,7 @@ from varied.data.codecs.columns import (
     NumericColumn,
     TargetColumn,
 )
+from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.invalid_cells import InvalidCells, find_invalid_cells, find_violations
 from varied.data.codecs.relation_search import detect_relations
 from varied.data.codecs.relations import (

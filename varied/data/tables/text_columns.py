@@ -12,7 +12,7 @@ import pandas as pd
 
 from varied.data.tables.dates import parse_dates
 from varied.data.tables.dialect import TableDialect, truncate
-from varied.data.tables.number_styles import infer_style
+from varied.data.tables.number_styles import NumberStyle, infer_style
 from varied.data.tables.typed_column import LARGEST_INTEGER, TypedColumn, large_integer_note
 from varied.errors import VariedError
 
