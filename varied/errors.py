@@ -40,7 +40,7 @@ def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:
         >>> suggest("xyz", ["bernoulli", "gaussian"])
         'choose from bernoulli, gaussian.'
     """
-    choices = list(choices)
+    choices = [name if name.isprintable() else repr(name)[1:-1] for name in choices]
     if similar := difflib.get_close_matches(name, choices, n=1, cutoff=0.6):
         return f"did you mean '{similar[0]}'?"
     more = f" and {len(choices) - limit:,} more" if len(choices) > limit else ""
