@@ -216,10 +216,12 @@ def main():
     for files, n in ((FILES[:1], 3000), (FILES[3:], 4000), (FILES[1:3], 1000)):
         counts = collections.Counter()
         for run, file, text, name, message in alterations(folder, rows, files, int(n * scale)):
-            one = name != "VariedError" or is_one_sentence(message)
-            counts[name if one else "several sentences"] += 1
+            is_clear = name != "VariedError" or is_one_sentence(message)
+            counts[name if is_clear else "several sentences"] += 1
             if name != "none":
-                print(json.dumps([run, file, name, one, message[:600], text[:20000]]), file=log)
+                print(
+                    json.dumps([run, file, name, is_clear, message[:600], text[:20000]]), file=log
+                )
         print(", ".join(files), dict(counts.most_common()), flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak {peak / 2**10:,.0f} MiB")

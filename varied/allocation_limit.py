@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from varied.data.memory import check_memory
 from varied.errors import VariedError
 
 #: The functions that create masks from vectors, in autoregressive networks.
-_OUTER = frozenset((Tensor.gt, Tensor.__gt__, Tensor.__getitem__))
+_OUTER = frozenset((torch.outer, Tensor.gt, Tensor.__gt__, Tensor.__getitem__))
 
 T = TypeVar("T")
 
@@ -34,19 +35,20 @@ _FACTORIES = frozenset(
 )
 
 
-def build_within_memory(build: Callable[[], T]) -> T:
+def build_within_memory(build: Callable[[], T], max_weights: float = math.inf) -> T:
     """Build a model, unless its weights do not fit in memory.
 
     The tensors of a large model are first created on the ``meta`` device, without memory.
 
     Arguments:
         build: The function that builds the model, which may be called twice.
+        max_weights: The number of weights above which a large model is refused.
 
     Raises:
-        VariedError: If the weights would take more than half of the available memory, or there are
-            more than 8,000 of them.
+        VariedError: If there are too many weights, or they would take more than half of the
+            available memory.
     """
-    counter = _ElementCounter()
+    counter = _ElementCounter(max_weights)
     try:
         with counter:
             model = build()
@@ -66,8 +68,9 @@ class _TooLarge(VariedError):
 class _ElementCounter(TorchFunctionMode):
     """Counts the elements of new tensors; above a limit, new tensors have no memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_weights: float) -> None:
         super().__init__()
+        self.max_weights = max_weights
         self.n_tensors, self.n_elements, self.n_checked = 0, 0, _MAX_ELEMENTS
 
     @property
@@ -78,6 +81,11 @@ class _ElementCounter(TorchFunctionMode):
     def check(self) -> None:
         """Raise an error if the elements do not fit in memory."""
         if self.is_exceeded:
+            if self.n_elements > self.max_weights:
+                raise _TooLarge(
+                    f"The spec describes a model with {self.n_elements:,} weights or more, but the "
+                    "run has fewer; restore its spec.toml and codec.json."
+                )
             try:
                 check_memory(
                     4 * self.n_elements,

@@ -31,7 +31,9 @@ MAX_SIZE = 2**31
 MAX_SETTING = 2**20
 
 
-def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[LatentModel, Objective]:
+def compose(
+    spec: Spec, shape: Shape, domain: str | None = None, *, max_weights: float = math.inf
+) -> tuple[LatentModel, Objective]:
     """Build a model and its objective; the same seed gives the same initial weights.
 
     Arguments:
@@ -39,12 +41,14 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
         shape: The shape of one example, channels first.
         domain: The domain of the data: "binary", "uint8" (k / 255), "unit-interval", "real",
             "count", "table" or "one-hot". If None, the likelihood is not checked against the data.
+        max_weights: The number of weights above which a large model is refused.
 
     Returns:
         The model, with float32 weights on the CPU, and the objective.
 
     Raises:
-        VariedError: If the parts are incompatible; the message says how to fix the problem.
+        VariedError: If the parts are incompatible, or the model does not fit in memory; the message
+            says how to fix the problem.
     """
     if min(spec.latent_shape, default=0) < 1:
         raise VariedError(
@@ -70,7 +74,7 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
             objective.attach(model)
         return model, objective
 
-    return build_within_memory(build)
+    return build_within_memory(build, max_weights)
 
 
 def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> Prior:

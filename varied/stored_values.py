@@ -1,6 +1,6 @@
 """Check stored values, such as the JSON files of a run, against the types that a class declares.
 
-A run may be damaged, or come from a stranger. The type hints of a dataclass say what a file
+A run may be damaged, or come from someone else. The type hints of a dataclass say what a file
 contains, so each field is declared only once; a constructor checks how its fields are related.
 """
 
@@ -68,8 +68,8 @@ def stored_in(file: Path | str, where: str = "") -> Iterator[None]:
         raise InvalidValue(where + error.where, error.reason, file) from error.__cause__
     except VariedError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        raise InvalidValue(where, _describe(e), file) from e
+    except Exception as error:  # values may be wrong in ways that no check anticipates
+        raise InvalidValue(where, _describe(error), file) from error
 
 
 def read_value(value: Any, type_: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Any, TypedDict
 
 import tomlkit
 import torch
@@ -85,6 +85,11 @@ class Store:
     def is_finished(self) -> bool:
         """Whether all files of the run have been written; the report is the last one."""
         return self.is_trained and (self / "report.html").is_file()
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all files with tensors."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
 
     def create(
         self, spec: Spec, codec: Codec, context: ContextCodec | None, metadata: Mapping[str, Any]
@@ -357,20 +362,25 @@ class Store:
                 (self / ".lock").unlink(missing_ok=True)
 
 
-class Metadata(TypedDict, total=False):
-    """The metadata of a run, as far as they are used; a run may contain more."""
+class RequiredMetadata(TypedDict):
+    """The metadata that every run has."""
 
-    source: Required[str | None]
-    options: Required[dict[str, Any]]
-    digest: Required[str]
+    source: str | None
+    options: dict[str, Any]
+    digest: str
+    train: int
+    validation: int
+    test: int
+    notes: tuple[str, ...]
+
+
+class Metadata(RequiredMetadata, total=False):
+    """The metadata of a run that are used; a run may contain more."""
+
     n: int
-    train: Required[int]
-    validation: Required[int]
-    test: Required[int]
     classes: tuple[str, ...]
     label_columns: tuple[str, ...]
     label_column: str | None
-    notes: Required[tuple[str, ...]]
     n_labels: int | None
 
 

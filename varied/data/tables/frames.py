@@ -25,6 +25,7 @@ from varied.data.tables.typed_column import (
     large_integer_note,
 )
 from varied.errors import VariedError
+from varied.stored_values import stored_in
 
 #: A column of floats with more decimals than this has no fixed number of decimals.
 _MAX_DECIMALS = 6
@@ -94,8 +95,9 @@ def to_frame(frame: pd.DataFrame, dialect: TableDialect) -> Any:
     """
     if dialect.library == "polars":
         pl = import_library("polars", extra="polars")
-        schema = io.BytesIO(base64.b64decode(dialect.schema))
-        types = pl.read_ipc(schema).schema if dialect.schema else {}
+        with stored_in("The schema of the table"):
+            schema = io.BytesIO(base64.b64decode(dialect.schema))
+            types = pl.read_ipc(schema).schema if dialect.schema else {}
         return pl.DataFrame([_polars(pl, frame[name], types.get(name)) for name in frame])
     if dialect.library == "pyarrow":
         return to_arrow(frame, dialect)
@@ -215,7 +217,8 @@ def _arrow_types(dialect: TableDialect) -> dict[str, Any]:
 
 def _read_schema(dialect: TableDialect) -> Any:
     pa = import_library("pyarrow")
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(dialect.schema)))
+    with stored_in("The schema of the table"):
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(dialect.schema)))
 
 
 # From a DataFrame to typed columns
