@@ -9,8 +9,8 @@ import pytest
 import torch
 from quick_training import train_to_end
 
-from varied import training_loop
-from varied.data import Batch, Batches
+from varied import step_memory, training_loop
+from varied.data import Batch, Batches, memory
 from varied.errors import VariedError
 from varied.nonfinite import find_nonfinite
 from varied.runs import Run
@@ -86,6 +86,17 @@ def test_a_batch_is_divided_until_it_fits(x, error, max_rows, n_parts):
 def test_one_row_that_does_not_fit_is_an_error(x):
     with pytest.raises(MemoryError):
         train_regression(Regression(0, MemoryError()), x)
+
+
+@pytest.mark.parametrize(("n_rows", "n_parts"), [(16, 1), (15, 2), (5, 4), (1, 16)])
+def test_the_memory_of_a_batch_is_estimated_before_training(x, monkeypatch, n_rows, n_parts):
+    step, batch = Regression(), Batch(x[:16])
+    weights = 16 * sum(p.numel() for p in step.parameters())
+    row = step_memory._activation_bytes(step, batch.split(8)[0])
+    monkeypatch.setattr(step_memory, "_LARGE", 1)
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * (weights + n_rows * row))
+    assert step_memory.count_batch_parts(step, batch) == n_parts
+    assert train_regression(step, x)[-1].state.batch_parts == n_parts
 
 
 def test_other_errors_are_raised(x):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from varied.allocation_limit import build_within_memory
 from varied.errors import VariedError, lookup
 from varied.likelihoods import LIKELIHOODS
 from varied.models import LatentModel, PartFactory
@@ -23,8 +25,15 @@ from varied.seeding import seeded
 from varied.spec import AXES, SIDES, Part, Shape, Spec
 from varied.trace import ConditionalDistribution
 
+#: The maximum number of elements of an example, a latent variable or a context.
+MAX_SIZE = 2**31
+#: The maximum value of an integer setting of a part.
+MAX_SETTING = 2**20
 
-def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[LatentModel, Objective]:
+
+def compose(
+    spec: Spec, shape: Shape, domain: str | None = None, *, max_weights: float = math.inf
+) -> tuple[LatentModel, Objective]:
     """Build a model and its objective; the same seed gives the same initial weights.
 
     Arguments:
@@ -32,12 +41,14 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
         shape: The shape of one example, channels first.
         domain: The domain of the data: "binary", "uint8" (k / 255), "unit-interval", "real",
             "count", "table" or "one-hot". If None, the likelihood is not checked against the data.
+        max_weights: The number of weights above which a large model is refused.
 
     Returns:
         The model, with float32 weights on the CPU, and the objective.
 
     Raises:
-        VariedError: If the parts are incompatible; the message says how to fix the problem.
+        VariedError: If the parts are incompatible, or the model does not fit in memory; the message
+            says how to fix the problem.
     """
     if min(spec.latent_shape, default=0) < 1:
         raise VariedError(
@@ -47,13 +58,23 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
     accepts = spec.likelihood.builder("likelihood").accepts
     if domain is not None and domain not in accepts:
         raise VariedError(_wrong_domain(spec.likelihood.name, domain))
-    with seeded(spec.plan.seed, "weights"):
-        objective: Objective = _build(spec, "objective")
-        _check_parts(spec, objective)
-        model: LatentModel = _build(spec, "architecture", _factory(spec, shape))
-        _check_model(spec, objective, model)
-        objective.attach(model)
-    return model, objective
+    largest = max(math.prod(shape), math.prod(spec.latent_shape), spec.context)
+    if largest > MAX_SIZE:
+        raise VariedError(
+            f"An example, a latent variable or a context of {largest:,} elements is too large; at "
+            f"most {MAX_SIZE:,} are supported."
+        )
+
+    def build() -> tuple[LatentModel, Objective]:
+        with seeded(spec.plan.seed, "weights"):
+            objective: Objective = _build(spec, "objective")
+            _check_parts(spec, objective)
+            model: LatentModel = _build(spec, "architecture", _factory(spec, shape))
+            _check_model(spec, objective, model)
+            objective.attach(model)
+        return model, objective
+
+    return build_within_memory(build, max_weights)
 
 
 def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> Prior:
@@ -67,11 +88,15 @@ def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> P
     Raises:
         VariedError: If the prior or a setting does not exist.
     """
-    with seeded(spec.plan.seed, "prior"):
-        factory = _factory(dataclasses.replace(spec, prior=part), encoder.inputs)
-        prior: Prior = factory.prior(encoder.head.event_shape, spec.context)
-        prior.attach(encoder)
-    return prior
+
+    def build() -> Prior:
+        with seeded(spec.plan.seed, "prior"):
+            factory = _factory(dataclasses.replace(spec, prior=part), encoder.inputs)
+            prior: Prior = factory.prior(encoder.head.event_shape, spec.context)
+            prior.attach(encoder)
+        return prior
+
+    return build_within_memory(build)
 
 
 def _factory(spec: Spec, shape: Shape) -> PartFactory:
@@ -107,6 +132,9 @@ def _build(spec: Spec, axis: str, *arguments: Any) -> Any:
         return copy.deepcopy(part.instance)
     builder = part.builder(axis)
     checked = validate_settings(builder, part.settings, f"{axis} '{part.name}'")
+    for name, value in checked.items():
+        if type(value) is int and value > MAX_SETTING:
+            raise VariedError(f"{name}={value} must be at most {MAX_SETTING:,}.")
     return builder(*arguments, **checked)
 
 

@@ -46,7 +46,7 @@ def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:
         >>> suggest("xyz", ["bernoulli", "gaussian"])
         'choose from bernoulli, gaussian.'
     """
-    choices = list(choices)
+    choices = [name if name.isprintable() else repr(name)[1:-1] for name in choices]
     if similar := difflib.get_close_matches(name, choices, n=1, cutoff=0.6):
         return f"did you mean '{similar[0]}'?"
     more = f" and {len(choices) - limit:,} more" if len(choices) > limit else ""
@@ -65,7 +65,7 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
         VariedError: If the table has no entry with this name.
     """
     if name not in table:
-        raise VariedError(f"There is no {kind} '{name}': {suggest(name, table)}")
+        raise VariedError(f"There is no {kind} {name!r}: {suggest(name, table)}")
     return table[name]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from varied.atomic_io import read_json
-from varied.errors import VariedError
 
 COLUMNS = ("run", "model", "data", "state", "-ELBO", "reconstruction", "KL", "active", "when")
 
@@ -51,12 +50,12 @@ def describe_run(folder: Path) -> dict[str, Any]:
         run |= {"model": metadata["model"], "data": Path(metadata["source"] or "arrays").stem}
         if (folder / "evaluation.json").exists():
             run["evaluation"] = read_json(folder / "evaluation.json")
-        run["state"] = _state(folder)
-    except (VariedError, KeyError):
-        run["state"] = "corrupted"
+        run |= _metrics(run["evaluation"]) | {"state": _state(folder)}
+    except (KeyError, TypeError, ValueError):
+        run |= _metrics(None) | {"state": "corrupted"}
     modified = max(path.stat().st_mtime for path in folder.iterdir())
     run["when"] = time.strftime("%Y-%m-%d %H:%M", time.localtime(modified))
-    return run | _metrics(run["evaluation"])
+    return run
 
 
 def _state(folder: Path) -> str:

@@ -235,7 +235,7 @@ class Plan:
         for name, values in choices.items():
             if getattr(self, name) not in values:
                 raise VariedError(
-                    f"{name}='{getattr(self, name)}' is not supported; choose from "
+                    f"{name}={getattr(self, name)!r} is not supported; choose from "
                     f"{', '.join(values)}."
                 )
         if self.deterministic and self.minutes:

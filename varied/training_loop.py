@@ -23,6 +23,7 @@ from varied.nonfinite import find_nonfinite
 from varied.runtime import ComputeLoss, Setup
 from varied.seeding import seed_torch
 from varied.spec import Plan
+from varied.step_memory import count_batch_parts
 from varied.training_step import TrainingStep
 
 #: The number of consecutive steps without a finite gradient after which training fails.
@@ -190,7 +191,8 @@ def train(
     if not state.cooldown_start and (state.step == 0 or not plan.minutes):
         state.total = num_steps
     if state.setup is None:
-        state.setup = _start(step, batches, plan, state.total)
+        _start(step, batches, plan, state)
+    assert state.setup is not None
     runtime.apply_setup(step, state.setup)
     optimizer = _create_optimizer(step, plan)
     _load_moments(optimizer, step, state.moments)
@@ -248,8 +250,8 @@ def _num_steps(plan: Plan, steps_per_epoch: int) -> float:
     return plan.steps or math.ceil(epochs * steps_per_epoch) or math.inf
 
 
-def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -> Setup:
-    """Initialize the parts that depend on data, and return the fastest setup."""
+def _start(step: TrainingStep, batches: BatchSource, plan: Plan, state: TrainingState) -> None:
+    """Initialize the parts that depend on data, and choose the setup."""
     first = batches.at(0).to("cpu")
     count = math.ceil(INIT_ROWS / plan.batch_size)
     init = [batches.at(index) for index in range(count)]
@@ -262,13 +264,15 @@ def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -
         return loss
 
     with _restored_buffers(step):
-        while True:
+        state.batch_parts = count_batch_parts(step, first)
+        first = first.split(state.batch_parts)[0]
+        while state.setup is None:
             try:
-                return runtime.autotune(step, compute_loss, plan, total)
+                state.setup = runtime.autotune(step, compute_loss, plan, state.total)
             except (MemoryError, RuntimeError) as error:
                 if not runtime.is_out_of_memory(error) or len(first) == 1:
                     raise
-                first = first.split(2)[0]
+                state.batch_parts, first = 2 * state.batch_parts, first.split(2)[0]
 
 
 @contextmanager

@@ -26,12 +26,18 @@ def check_memory(n_bytes: int, what: str, remedy: str) -> None:
     Raises:
         VariedError: If the array would take more than half.
     """
-    free = free_memory()
-    if free is not None and n_bytes > free / 2:
+    if not fits_in_memory(n_bytes):
+        free = free_memory() or 0
         raise VariedError(
             f"{what} would take {n_bytes / 2**30:,.1f} GiB, more than half of the "
             f"{free / 2**30:,.1f} GiB of available memory; {remedy}."
         )
+
+
+def fits_in_memory(n_bytes: int) -> bool:
+    """Return whether an array would take at most half of the available memory, if it is known."""
+    free = free_memory()
+    return free is None or n_bytes <= free / 2
 
 
 def _system_memory() -> int | None:

@@ -162,7 +162,7 @@ def trim(wave: Array, rate: int, margin: int = 0) -> Array:
     """Return a recording without silence at the start and end.
 
     Frames of 10 ms that are at least 35 dB quieter than the loudest one are silent. No samples are
-    returned if the whole recording is silent.
+    returned if the whole recording is silent or not finite.
 
     Arguments:
         wave: The samples, at least one.
@@ -178,7 +178,7 @@ def trim(wave: Array, rate: int, margin: int = 0) -> Array:
     starts = np.arange(0, len(wave), frame)
     energy = np.add.reduceat(wave.astype(np.float64) ** 2, starts)
     levels = np.sqrt(energy / np.diff([*starts, len(wave)]))
-    if levels.max() < _SILENT:
+    if not _SILENT <= levels.max() < np.inf:
         return wave[:0]
     loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
     return wave[max(0, loud[0] - margin) * frame : (loud[-1] + 1 + margin) * frame]

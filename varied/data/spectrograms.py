@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from varied.errors import VariedError
 from varied.seeding import generator
 
 #: The root mean square to which the loudness of recordings is normalized.
@@ -23,6 +24,8 @@ FLOOR = LOUDNESS / 16
 #: The minimum duration of a frame, and the step between frames, in seconds.
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
 _N_MELS = 64
+#: The range of the number of samples per second.
+_RATES = 1000, 768_000
 #: Slaney's mel scale is linear below 1,000 Hz and logarithmic above.
 _LINEAR_HZ_PER_MEL, _BREAK_HZ = 200 / 3, 1000.0
 _BREAK_MEL, _LOG_STEP = _BREAK_HZ / _LINEAR_HZ_PER_MEL, math.log(6.4) / 27
@@ -56,6 +59,14 @@ class LogMel:
 
     rate: int
     n_frames: int
+
+    def __post_init__(self) -> None:
+        low, high = _RATES
+        if not (low <= self.rate <= high and self.n_frames > 1):
+            raise VariedError(
+                f"A recording must have between {low:,} and {high:,} samples per second and at "
+                f"least two frames, not {self.rate:,} and {self.n_frames:,}; use other recordings."
+            )
 
     @property
     def n_fft(self) -> int:

@@ -260,7 +260,9 @@ def _support(column: LearnedColumn) -> Support:
     assert isinstance(column, CategoricalColumn)
     n = len(column.levels) + bool(column.rare)
     if _is_number(column):
-        levels = sorted({*map(float, column.levels), *map(float, column.rare)})
+        levels = sorted(
+            {float(level) for level in (*column.levels, *column.rare) if level is not None}
+        )
         return Support(levels=tuple(levels))
     return Support(levels=tuple(map(float, range(n))), is_ordered=n <= 2)
 

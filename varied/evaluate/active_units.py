@@ -12,6 +12,9 @@ from varied.evaluate.estimate import Estimate
 
 #: A unit is active if the variance of its posterior mean over the data exceeds this value.
 THRESHOLD = 0.01
+#: A KL is negative, not just inexact, if it is below 0 by more than this number of standard errors
+#: and more than this number of nats, which exceeds the rounding errors of float32.
+_MAX_ERRORS, _ROUNDING = 4.0, 1e-3
 
 
 def is_active(means: Tensor) -> Tensor:
@@ -55,6 +58,16 @@ def collapse_warning(active: float, latent_dim: int) -> str | None:
         f"The posterior has collapsed: {units}, so the decoder ignores most of the code. Anneal "
         "the KL weight (--beta 'linear(0, 1, 2000)'), use free bits (--free-bits 0.25), or lower "
         "--beta."
+    )
+
+
+def negative_kl_warning(kl: Estimate | None) -> str | None:
+    """Return a warning if a KL is negative by more than its sampling and rounding error."""
+    if kl is None or not kl.value < -max(_MAX_ERRORS * kl.error, _ROUNDING):
+        return None
+    return (
+        f"The KL is negative ({kl.value:.2g} nats), which is impossible: training has not "
+        "converged, and the weights are not usable; train again with a lower learning rate (--lr)."
     )
 
 

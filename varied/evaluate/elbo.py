@@ -18,6 +18,7 @@ from varied.evaluate.active_units import (
     collapse_warning,
     collapsed_levels_warning,
     is_active,
+    negative_kl_warning,
     unused_codes_warning,
 )
 from varied.evaluate.estimate import Estimate
@@ -216,7 +217,7 @@ class Evaluation:
     def warnings(self) -> list[str]:
         """Warnings about the model and about the reliability of the metrics."""
         size, samples = self.effective_sample_size, self.importance_samples
-        warnings: list[str | None] = []
+        warnings: list[str | None] = [negative_kl_warning(self.kl)]
         if self.codebook_size:
             warnings.append(unused_codes_warning(self.codebook_usage, self.codebook_size))
         elif self.kl is not None:

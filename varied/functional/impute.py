@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 
 from varied.data.batches import Batch, iter_batches
 from varied.distributions import RowDistribution, base_distribution, given_library_size
+from varied.errors import VariedError
 from varied.functional.importance_sampling import chunk_size, posterior_draws, weighted_mean
 from varied.models import LatentModel
 from varied.runtime import eval_float32
@@ -61,6 +62,9 @@ def impute(
             multiplied, with the shape of one example; see `varied.functional.draw_scale`.
         seed: The random seed.
 
+    Raises:
+        VariedError: If the likelihood of a row is not finite.
+
     Returns:
         Data with shape (M, N, *event), in which observed elements are the same as in ``x``.
     """
@@ -71,6 +75,11 @@ def impute(
         for rows in iter_batches(x, c, mask, size=size):
             z, log_w = posterior_draws(model, rows.x, rows.c, rows.mask, samples=samples, seed=seed)
             weights = log_w.softmax(0).T
+            if not weights.isfinite().all():
+                raise VariedError(
+                    "The likelihood of some rows is not finite, so their missing values cannot be "
+                    "imputed; check these rows for extreme values, or train again."
+                )
             index = torch.multinomial(weights, drawn_per_row, replacement=True).T  # (M, B)
             z = z[index, torch.arange(len(rows), device=x.device)]
             completed = _fill_missing(model.decode(z, rows.c), rows.x, rows.mask)

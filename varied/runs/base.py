@@ -31,6 +31,8 @@ from varied.training_step import Step
 
 #: The number of rows in a batch that is passed through the model.
 BATCH_ROWS = 500
+#: The maximum number of elements that are created to build a model, for each stored weight.
+_TENSORS_PER_WEIGHT = 16
 
 
 class RunBase:
@@ -52,6 +54,11 @@ class RunBase:
         self.spec = _with_sources(self.store.read_spec(parts), parts)
         self.codec, self.context = self.store.read_codecs()
         self.metadata = self.store.read_metadata()
+        if self.spec.context != (0 if self.context is None else self.context.size):
+            raise VariedError(
+                f"{self.store / 'codec.json'} does not match its spec.toml; restore one of the two "
+                "files."
+            )
         self._data = data
         self.load_model()
 
@@ -61,7 +68,12 @@ class RunBase:
         Raises:
             VariedError: If the run has not been trained.
         """
-        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
+        self.model, self.objective = compose(
+            self.spec,
+            self.codec.shape,
+            self.codec.domain,
+            max_weights=_TENSORS_PER_WEIGHT * self.store.num_bytes / 4,
+        )
         if self.store.is_trained:
             self.store.read_weights("model.safetensors", self.model)
         elif self.store.read_checkpoint(Step(self.model, self.objective))[0] is None:

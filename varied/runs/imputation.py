@@ -91,7 +91,7 @@ def impute(
             n_draws=n_draws,
             samples=samples,
             sweeps=sweeps,
-            scale=imputer.scale(run.store.read_calibration("imputation_scale")),
+            scale=imputer.scale(run.store.read_calibration("imputation_scale", imputer.n_scales)),
             seed=seed,
         )
         images[rows] = draws.mean(0)

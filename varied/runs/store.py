@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from varied import atomic_io, registry
 from varied.data import Codec, ContextCodec, RawData, Split, open_codec, open_context, split
 from varied.errors import DataWarning, VariedError
+from varied.runs.checkpoint import checkpoint_content, load_checkpoint, load_weights
+from varied.runs.frame import Frame
 from varied.runs.manifest import Manifest
+from varied.runs.metadata import Metadata
 from varied.runs.old_names import (
     FORMAT,
     OLD_CALIBRATION,
@@ -30,8 +33,8 @@ from varied.runs.old_names import (
     upgrade_spec,
     upgrade_weights,
 )
-from varied.runtime import Setup
 from varied.spec import Part, Spec, missing_part, registered_kind
+from varied.stored_values import InvalidValue, read_value, stored_in
 from varied.tensor_io import read_tensors, to_bytes, write_tensors
 from varied.training_loop import TrainingState
 from varied.training_step import Step
@@ -40,25 +43,6 @@ from varied.training_step import Step
 _CHECKPOINTS = 2
 #: The files that are written before spec.toml, and the lock file.
 _FIRST_FILES = {".lock", "codec.json", "data.json", "manifest.json", "split.safetensors"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """The latent space and samples at one point during training, for animations.
-
-    Arguments:
-        codes: The posterior means of fixed test rows, with shape (N, D).
-        samples: Samples decoded from fixed latent variables or, if the prior is fitted after
-            training, reconstructions of fixed test rows, in the form in which they are plotted,
-            with shape (M, ...).
-        epoch: The number of completed passes over the training rows.
-        step: The number of completed steps.
-    """
-
-    codes: Tensor
-    samples: Tensor
-    epoch: float
-    step: int
 
 
 class Store:
@@ -96,6 +80,11 @@ class Store:
         names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
         others = (name for name in names - _FIRST_FILES if not name.endswith(atomic_io.TEMPORARY))
         return not names or (".lock" in names and not any(others))
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all files with tensors."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
 
     def create(
         self,
@@ -145,19 +134,23 @@ class Store:
             VariedError: If the folder does not contain a run, or a part is not available.
         """
         values = self._spec_values()
+        values.pop("origins", None)
         version = values.pop("format", 1)
+        if not isinstance(version, int):
+            raise InvalidValue(".format", f"{version!r} is not an integer", self / "spec.toml")
         if version > FORMAT:
             raise VariedError(
                 f"{self.folder} was written by a newer version of Varied (format {version}, but "
                 f"this version supports formats up to {FORMAT}); run `pip install --upgrade "
                 "varied`."
             )
-        for axis, origin in values.pop("origins", {}).items():
+        for axis, origin in self._origins().items():
             if axis in values and axis not in passed:
-                _check_available(axis, values[axis], origin)
-        if version < FORMAT:
-            values = upgrade_spec(values)
-        return Spec.parse(**values).without_defaults()
+                _check_available(axis, Part.parse(values[axis]).name, origin)
+        with stored_in(self / "spec.toml"):
+            if version < FORMAT:
+                values = upgrade_spec(values)
+            return Spec.parse(**values).without_defaults()
 
     def _spec_values(self) -> dict[str, Any]:
         if not self.exists:
@@ -172,6 +165,12 @@ class Store:
                 f"{self / 'spec.toml'} is not valid TOML ({error}); restore the file."
             ) from None
 
+    def _origins(self) -> dict[str, registry.Origin]:
+        """Read the origins of external parts, by axis."""
+        with stored_in(self / "spec.toml", ".origins"):
+            origins = self._spec_values().get("origins", {})
+            return dict(read_value(origins, dict[str, registry.Origin]))
+
     @cached_property
     def is_format_1(self) -> bool:
         """Whether the files use the names of format 1."""
@@ -183,19 +182,24 @@ class Store:
         Raises:
             VariedError: If the codec for this kind of data is not available.
         """
-        values = self._read_json("codec.json")
-        codec = values.get("x") or {}
-        if self.is_format_1:
-            codec = upgrade_codec(codec)
-        origin = self._spec_values().get("origins", {}).get("data")
-        if origin:
-            _check_available("data", {"name": codec.get("codec", "")}, origin)
-        return open_codec(codec), open_context(values.get("c"))
+        path = self / "codec.json"
+        values = self._read_json(path.name)
+        with stored_in(path, ".x"):
+            codec = read_value(values.get("x"), dict[str, Any])
+            if self.is_format_1:
+                codec = upgrade_codec(codec)
+            if origin := self._origins().get("data"):
+                _check_available("data", str(codec.get("codec", "")), origin)
+            opened = open_codec(codec)
+        with stored_in(path, ".c"):
+            return opened, open_context(values.get("c"))
 
     def read_metadata(self) -> dict[str, Any]:
         """Read the metadata, such as the source of the data, their digest and the split sizes."""
         metadata = self._read_json("data.json")
-        return upgrade_metadata(metadata) if self.is_format_1 else metadata
+        with stored_in(self / "data.json"):
+            metadata = upgrade_metadata(metadata) if self.is_format_1 else metadata
+            return dict(read_value(metadata, Metadata))
 
     def _read_json(self, name: str) -> dict[str, Any]:
         self.manifest.check(name)
@@ -241,13 +245,22 @@ class Store:
                 "calibration.json", lambda path: atomic_io.write_json(path, values)
             )
 
-    def read_calibration(self, name: str) -> list[float]:
-        """Read factors that were calibrated on the validation rows; [1] if there are none."""
+    def read_calibration(self, name: str, n: int = 1) -> list[float]:
+        """Read factors that were calibrated on the validation rows; [1] if there are none.
+
+        Raises:
+            VariedError: If there are neither one nor n factors, or one of them is negative.
+        """
         old_file, old_name = OLD_CALIBRATION[name]
         for path, key in ((self / "calibration.json", name), (self / old_file, old_name)):
             if path.is_file():
-                factors = self._read_json(path.name).get(key, 1.0)
-                return factors if isinstance(factors, list) else [float(factors)]
+                values = self._read_json(path.name).get(key, 1.0)
+                values = values if isinstance(values, list) else [values]
+                with stored_in(path, f".{key}"):
+                    factors = read_value(values, tuple[float, ...])
+                if len(factors) not in (1, n) or min(factors, default=0) < 0:
+                    raise InvalidValue(f".{key}", f"{n} numbers of at least 0 are required", path)
+                return list(factors)
         return [1.0]
 
     def write_weights(self, name: str, model: nn.Module, **notes: object) -> None:
@@ -262,7 +275,7 @@ class Store:
         """
         tensors, notes = self._read_tensors(name)
         tensors = upgrade_weights(tensors) if self.is_format_1 else tensors
-        _load(model, tensors, self / name)
+        load_weights(model, tensors, self / name)
         return notes
 
     # A prior that was fitted after training
@@ -275,10 +288,13 @@ class Store:
         """Read the prior that was fitted after training, or None."""
         if not (self / "prior.safetensors").is_file():
             return None
-        part = self._read_tensors("prior.safetensors")[1]["prior"]
-        if self.is_format_1:
-            part = upgrade_part("prior", part)
-        return Part.parse(part).without_defaults("prior")
+        path = self / "prior.safetensors"
+        notes = self._read_tensors(path.name)[1]
+        with stored_in(path):
+            part = notes["prior"]
+            if self.is_format_1:
+                part = upgrade_part("prior", part)
+            return Part.parse(part).without_defaults("prior")
 
     def remove_prior(self) -> None:
         """Remove the fitted prior, so that the run uses the prior from training again."""
@@ -292,11 +308,8 @@ class Store:
         The metrics log is synced first, so that it never ends before the checkpoint.
         """
         atomic_io.sync_file(self / "metrics.jsonl")
-        plain = dataclasses.asdict(dataclasses.replace(state, moments={}))
-        tensors = {f"step/{k}": v for k, v in step.state_dict().items()}
-        tensors |= {f"moments/{k}": v for k, v in state.moments.items()}
         path = self / "checkpoints" / f"{state.step:09d}.safetensors"
-        write_tensors(path, tensors, state=plain)
+        write_tensors(path, **checkpoint_content(step, state))
         for old in self._checkpoints()[:-_CHECKPOINTS]:
             atomic_io.remove(old)
         return path
@@ -321,11 +334,7 @@ class Store:
             except VariedError as error:
                 notices.append(f"{error} An earlier checkpoint is used, if there is one.")
                 continue
-            weights = _under(tensors, "step/")
-            if step.property_head is None:  # it is only used in training
-                weights = {k: v for k, v in weights.items() if not k.startswith("property_head.")}
-            _load(step, weights, path)
-            return _state(notes["state"], _under(tensors, "moments/")), notices
+            return load_checkpoint(step, tensors, notes, path), notices
         return None, notices
 
     def remove_checkpoints_after(self, step: int) -> None:
@@ -335,7 +344,7 @@ class Store:
 
     def _checkpoints(self, max_step: float = math.inf) -> list[Path]:
         paths = (self / "checkpoints").glob("*.safetensors")
-        return sorted(path for path in paths if int(path.stem) <= max_step)
+        return sorted(path for path in paths if path.stem.isdigit() and int(path.stem) <= max_step)
 
     def remove_old_checkpoints(self) -> None:
         """Remove the best weights and all checkpoints but the last one from a finished run."""
@@ -423,27 +432,7 @@ def _spec_text(spec: Spec, codec: Codec) -> str:
     return f"{text}\n{tomlkit.dumps({'origins': tables})}"
 
 
-def _check_available(axis: str, part: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+def _check_available(axis: str, name: str, origin: registry.Origin) -> None:
     """Raise an error for a registered part whose module is not loaded."""
-    name = part["name"]
     if ":" not in name and not registry.is_registered(registered_kind(axis), name):
-        raise VariedError(missing_part(axis, name, origin["module"]))
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _state(plain: dict[str, Any], moments: dict[str, Tensor]) -> TrainingState:
-    total = float("inf") if plain["total"] is None else plain["total"]
-    setup = Setup(**plain["setup"]) if plain["setup"] else None
-    anchor = tuple(plain["anchor"])
-    fields = {"total": total, "anchor": anchor, "setup": setup, "moments": moments}
-    return TrainingState(**(plain | fields))
-
-
-def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise VariedError(f"{path} does not match its spec.toml; restore one of the two files.")
-    model.load_state_dict(tensors)
+        raise VariedError(missing_part(axis, name, origin.module))

@@ -16,7 +16,7 @@ from varied.data import Batch, iter_batches
 from varied.evaluate.active_units import is_active
 from varied.functional.encode import map_batches
 from varied.runs.base import BATCH_ROWS
-from varied.runs.store import Frame
+from varied.runs.frame import Frame
 from varied.runtime import eval_float32
 from varied.scheduled_value import are_schedules_complete
 from varied.seeding import seeded

@@ -8,6 +8,7 @@ input in each training step, and `Codec.decode` converts rows back to the form o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from varied.data.codecs.arrays import ArrayCodec
@@ -18,8 +19,8 @@ from varied.data.codecs.options import check_options, option_names
 from varied.data.codecs.sounds import SoundCodec
 from varied.data.codecs.tables import TableCodec
 from varied.data.raw_data import RawData
-from varied.errors import VariedError
 from varied.registry import find
+from varied.stored_values import read_variant
 
 __all__ = [
     "CODECS",
@@ -63,19 +64,11 @@ def open_codec(values: Mapping[str, Any]) -> Codec:
     """Return the codec that `Codec.to_json` describes.
 
     Raises:
-        VariedError: If a key is unknown; the message suggests the nearest name.
+        VariedError: If a value is not valid; the message says where.
 
     Example:
         >>> open_codec(ImageCodec((1, 8, 8)).to_json())
         ImageCodec(shape=(1, 8, 8), binarize='none', seed=0, notes=())
     """
-    name = str(values.get("codec", ""))
-    codec: type[Codec] = find("data", name, CODECS)
-    fields = {k: v for k, v in values.items() if k != "codec"}
-    check_options(fields, option_names(codec, skip=0), f"the {name} codec")
-    try:
-        return codec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-    except TypeError as error:
-        raise VariedError(
-            f"The stored {name} codec is corrupted ({error}); train again."
-        ) from error
+    codec: Codec = read_variant(values, "codec", partial(find, "data", table=CODECS))
+    return codec

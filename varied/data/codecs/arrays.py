@@ -15,7 +15,8 @@ from torch import Tensor
 
 from varied import atomic_io
 from varied.data.codecs.array_imputer import ArrayImputer
-from varied.data.codecs.base import Array, Codec, check_fields
+from varied.data.codecs.base import Array, Codec
+from varied.data.codecs.field_checks import check_fields
 from varied.data.image_files import as_size
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
@@ -61,7 +62,8 @@ class ArrayCodec(Codec):
     def __post_init__(self) -> None:
         lookup(_DOMAINS, self.domain, "domain")
         n_features = self.shape[0] if self.domain == "real" and self.shape else 0
-        check_fields(self.shape, len(self.mean) == len(self.scale) == n_features)
+        is_consistent = len(self.mean) == len(self.scale) == n_features
+        check_fields(self.shape, is_consistent, self.scale)
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:

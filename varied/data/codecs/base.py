@@ -437,13 +437,3 @@ class Codec(ABC):
         fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in fields}
         return {"codec": self.kind, **plain}
-
-
-def check_fields(shape: tuple[int, ...], is_consistent: bool) -> None:
-    """Check the stored fields of a codec.
-
-    Raises:
-        VariedError: If the shape is invalid, or the other fields do not match the shape.
-    """
-    if not (shape and all(isinstance(s, int) and s > 0 for s in shape) and is_consistent):
-        raise VariedError(f"The stored codec with shape {shape} is corrupted; train again.")

@@ -6,6 +6,8 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,14 +15,29 @@ import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 
-from varied.errors import VariedError
+from varied.data.codecs.column_values import (
+    HUGE_UNIT,
+    grid,
+    python_values,
+    to_float,
+    to_series,
+    unit_of,
+)
+from varied.data.tables.dialect import truncate
+from varied.errors import VariedError, lookup
 from varied.seeding import generator
+from varied.stored_values import Scalar, read_variant
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = npt.NDArray[Any]
 
+_NUMERIC_DTYPES = ("float64", "Int64", *(f"datetime64[{unit}]" for unit in ("ns", "us", "ms", "s")))
+#: The maximum number of decimals; no float64 has more.
+_MAX_DIGITS = 400
+#: The maximum distance of a date from 1970 in seconds, which is 292 years.
+_MAX_SECONDS = 9.2e9
 #: The number of knots of a quantile function.
 _KNOTS = 129
 #: The minimum fraction and the minimum number of cells with a frequent value, and the maximum
@@ -28,15 +45,10 @@ _KNOTS = 129
 _FREQUENT_SHARE, _FREQUENT_CELLS, _MAX_FREQUENT = 0.05, 10, 8
 #: The maximum number of levels that are modeled individually; rarer levels share a category.
 _MAX_LEVELS = 255
-#: With fewer distinct values, a common step may be a coincidence.
-_MIN_GRID_VALUES = 10
 #: Scores are clipped to this number of standard deviations.
 _MAX_SCORE = 50.0
 #: The maximum logarithm of a decoded count, which must be an int64.
 _MAX_LOG_COUNT = 40.0
-#: A column with numbers above the first value has the second value as its unit, so that differences
-#: do not overflow.
-_HUGE, _HUGE_UNIT = 2.0**900, 2.0**64
 
 
 @dataclass(frozen=True)
@@ -68,13 +80,44 @@ class Column:
 
     #: The name of the class in a saved run.
     type_name: ClassVar[str]
+    #: The possible dtypes.
+    dtypes: ClassVar[tuple[str, ...]] = (*_NUMERIC_DTYPES, "boolean", "object")
 
     name: str
     dtype: str
     kind: str
 
+    def __post_init__(self) -> None:
+        self._check(self.dtype in self.dtypes, f"the dtype '{self.dtype}'")
+
+    def _check(self, is_valid: bool, what: str) -> None:
+        if not is_valid:
+            raise VariedError(
+                f"Column '{truncate(self.name)}' cannot have {what}; fit it to the data."
+            )
+
+    def _check_cells(self, cells: Sequence[Any]) -> None:
+        """Check that cells have the dtype of the column."""
+        try:
+            to_series(list(cells), self.name, self.dtype)
+        except (OverflowError, TypeError, ValueError):
+            self._check(False, f"cells such as {truncate(cells[0])} of type {self.dtype}")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Column:
+        """Return the column that `to_json` describes.
+
+        Raises:
+            VariedError: If a value is not valid; the message says where.
+        """
+        classes = (NumericColumn, CategoricalColumn, IgnoredColumn, TargetColumn)
+        by_name = {c.type_name: c for c in classes if issubclass(c, cls)}
+        find = partial(lookup, by_name, kind="type of column")
+        column: Column = read_variant(values, "type", find)
+        return column
+
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable description of the column for `column_from_json`."""
+        """Return a JSON-serializable description of the column, to be read by `from_json`."""
         return {"type": self.type_name, **dataclasses.asdict(self)}
 
 
@@ -128,6 +171,7 @@ class NumericColumn(LearnedColumn):
     """
 
     type_name: ClassVar[str] = "numeric"
+    dtypes: ClassVar[tuple[str, ...]] = _NUMERIC_DTYPES
 
     values: tuple[float, ...] = (0.0,)
     scores: tuple[float, ...] = (0.0,)
@@ -138,6 +182,16 @@ class NumericColumn(LearnedColumn):
     offset: float = 0.0
     unit: float = 1.0
     is_count: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n = len(self.values)
+        self._check(n == len(self.scores) > 0, f"{n} knots with {len(self.scores)} scores")
+        is_ordered = all(a <= b for a, b in pairwise(self.values))
+        self._check(is_ordered, "knots in another than increasing order")
+        self._check(min(self.scale, self.unit) > 0, "a scale or unit that is not positive")
+        is_valid = self.digits is None or abs(self.digits) <= _MAX_DIGITS
+        self._check(is_valid, f"{self.digits} decimals")
 
     @property
     def layout_code(self) -> str:
@@ -157,12 +211,12 @@ class NumericColumn(LearnedColumn):
     @classmethod
     def fit(cls, cells: pd.Series[Any], kind: str, digits: int | None) -> Self:
         """Fit the column to the observed cells of the training rows."""
-        unit = _unit(cells)
-        v = _to_float(cells, unit)
+        unit = unit_of(cells)
+        v = to_float(cells, unit)
         v = v[~np.isnan(v)]
         values, counts = np.unique(v, return_counts=True)
-        digits = None if unit == _HUGE_UNIT else digits
-        step, offset = _grid(values, digits)
+        digits = None if unit == HUGE_UNIT else digits
+        step, offset = grid(values, digits)
         order = np.argsort(-counts, kind="stable")[:_MAX_FREQUENT]
         threshold = max(_FREQUENT_SHARE * len(v), _FREQUENT_CELLS)
         frequent = values[order[counts[order] >= threshold]]
@@ -222,7 +276,7 @@ class NumericColumn(LearnedColumn):
 
     def to_float(self, cells: pd.Series[Any]) -> Array:
         """Convert cells to float64 in the unit of the column, NaN where missing."""
-        return _to_float(cells, self.unit)
+        return to_float(cells, self.unit)
 
     def round(self, values: Array) -> Array:
         """Round numbers to the decimals or the steps of the column."""
@@ -237,6 +291,8 @@ class NumericColumn(LearnedColumn):
         scaled, missing = self.round(values) * self.unit, np.isnan(values)
         if self.dtype == "float64":
             return pd.Series(scaled, name=self.name)
+        if self.dtype != "Int64":
+            scaled = scaled.clip(-_MAX_SECONDS, _MAX_SECONDS)
         integers = np.where(missing, 0, scaled).round().astype("int64")
         plain = integers if self.dtype == "Int64" else integers.astype("datetime64[s]")
         return pd.Series(plain, name=self.name).astype(self.dtype).mask(missing)
@@ -254,9 +310,17 @@ class CategoricalColumn(LearnedColumn):
 
     type_name: ClassVar[str] = "categorical"
 
-    levels: tuple[Any, ...] = ()
-    rare: tuple[Any, ...] = ()
+    levels: tuple[Scalar, ...] = ()
+    rare: tuple[Scalar, ...] = ()
     counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        levels = (*self.levels, *self.rare)
+        self._check(len(self.levels) > 0 and len(set(levels)) == len(levels), "equal or no levels")
+        self._check(len(self.counts) == len(self.rare), "rare levels without counts")
+        self._check(min(self.counts, default=1) > 0, "counts that are not positive")
+        self._check_cells(levels)
 
     @property
     def layout_code(self) -> str:
@@ -267,7 +331,7 @@ class CategoricalColumn(LearnedColumn):
     def fit(cls, cells: pd.Series[Any], kind: str) -> Self:
         """Fit the column to the observed cells of the training rows."""
         table = cells.dropna().value_counts(sort=False)
-        counts = dict(zip(_python_values(table.index), table.tolist(), strict=True))
+        counts = dict(zip(python_values(table.index), table.tolist(), strict=True))
         levels = sorted(counts, key=lambda level: (-counts[level], str(level)))
         n_levels = len(levels) if len(levels) <= _MAX_LEVELS + 1 else _MAX_LEVELS
         return cls(
@@ -304,7 +368,7 @@ class CategoricalColumn(LearnedColumn):
             index = np.searchsorted(cumulative, u.numpy()).clip(0, len(self.rare) - 1)
             values[is_rare] = np.array(self.rare, dtype=object)[index]
         values[~cells.observed.astype(bool)] = None
-        return _to_series(values, self)
+        return to_series(values, self.name, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -317,12 +381,16 @@ class IgnoredColumn(Column):
 
     type_name: ClassVar[str] = "ignored"
 
-    value: Any = None
+    value: Scalar = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_cells([self.value])
 
     @classmethod
     def constant(cls, cells: pd.Series[Any]) -> Self:
         """Return the column for cells that all have the same value."""
-        value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _python_values(cells.iloc[:1])[0]
+        value = str(cells.iloc[0]) if cells.dtype.kind == "M" else python_values(cells.iloc[:1])[0]
         return cls(*_describe(cells, "constant"), value=value)
 
     @property
@@ -343,7 +411,7 @@ class IgnoredColumn(Column):
 
     def decode(self, n_rows: int) -> pd.Series[Any]:
         """Return cells with the constant value, or missing cells."""
-        return _to_series(np.full(n_rows, self.value, dtype=object), self)
+        return to_series(np.full(n_rows, self.value, dtype=object), self.name, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -356,75 +424,26 @@ class TargetColumn(Column):
 
     type_name: ClassVar[str] = "target"
 
-    levels: tuple[Any, ...] = ()
+    levels: tuple[Scalar, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_cells(self.levels)
 
     @classmethod
     def fit(cls, cells: pd.Series[Any]) -> Self:
         """Fit the column to the cells of the training rows."""
         unique = cells.dropna().drop_duplicates()
         is_date = unique.dtype.kind == "M"
-        levels = unique.astype(str).tolist() if is_date else _python_values(unique)
+        levels = unique.astype(str).tolist() if is_date else python_values(unique)
         return cls(*_describe(cells, "label"), levels=tuple(levels))
 
     def decode(self, classes: Sequence[str | None]) -> pd.Series[Any]:
         """Return the cells for class names; the cell for None is missing."""
         cells = {str(level): level for level in self.levels}
         values = [None if name is None else cells.get(name) for name in classes]
-        return _to_series(values, self)
-
-
-def column_from_json(values: Mapping[str, Any]) -> Column:
-    """Return the column that `Column.to_json` describes."""
-    classes = (NumericColumn, CategoricalColumn, IgnoredColumn, TargetColumn)
-    by_name: dict[str, Any] = {c.type_name: c for c in classes}
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "type"}
-    try:
-        column: Column = by_name[values["type"]](**fields)
-        return column
-    except (KeyError, TypeError) as error:
-        raise VariedError(f"A saved column is corrupted ({error}); train again.") from error
+        return to_series(values, self.name, self.dtype)
 
 
 def _describe(cells: pd.Series[Any], kind: str) -> tuple[str, str, str]:
     return str(cells.name), str(cells.dtype), kind
-
-
-def _unit(cells: pd.Series[Any]) -> float:
-    if cells.dtype.kind != "M":
-        return _HUGE_UNIT if cells.abs().max() > _HUGE else 1.0
-    return 86400.0 if (cells.dropna().dt.normalize() == cells.dropna()).all() else 1.0
-
-
-def _grid(values: Array, digits: int | None) -> tuple[float, float]:
-    """Return the common step and offset of distinct numbers, or zeros if they have none."""
-    size = 10.0 ** (digits or 0)
-    scaled = np.round(values * size)
-    if digits is None or len(values) < _MIN_GRID_VALUES or np.abs(scaled).max() >= 2**53:
-        return 0.0, 0.0
-    integers = scaled.astype(np.int64)
-    step = int(np.gcd.reduce(np.diff(integers)))
-    return (step / size, int(integers[0]) % step / size) if step > 1 else (0.0, 0.0)
-
-
-def _to_float(cells: pd.Series[Any], unit: float) -> Array:
-    if cells.dtype.kind == "M":
-        seconds: Array = cells.to_numpy("datetime64[s]").astype(np.float64) / unit
-        return np.where(cells.isna().to_numpy(), np.nan, seconds)
-    numbers: Array = cells.to_numpy(dtype=np.float64, na_value=np.nan) / unit
-    return numbers
-
-
-def _python_values(cells: Any) -> list[Any]:
-    """Convert values to Python values, with None where missing."""
-    import pandas as pd
-
-    return [None if is_na else v for v, is_na in zip(cells.tolist(), pd.isna(cells), strict=True)]
-
-
-def _to_series(values: Array | list[Any], column: Column) -> pd.Series[Any]:
-    """Convert Python values to cells with the dtype of a column."""
-    import pandas as pd
-
-    series = pd.Series(values, name=column.name, dtype=object)
-    is_date = column.dtype.startswith("datetime64")
-    return (pd.to_datetime(series) if is_date else series).astype(column.dtype)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from varied.atomic_io import atomic_write
 from varied.data.archive import Member
-from varied.data.codecs.base import Array, Codec, Examples, check_fields
+from varied.data.codecs.base import Array, Codec, Examples
+from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.options import check_options
 from varied.data.image_files import ENDINGS, Size, as_mask, as_size, read_images, resize
 from varied.data.labels import class_folders

@@ -101,7 +101,7 @@ def find_invalid_cells(
     if not isinstance(column, LearnedColumn):
         return
     if unreadable.any():
-        yield InvalidCells(column.name, unreadable, values, TYPE_NAMES[column.dtype])
+        yield InvalidCells(column.name, unreadable, values, TYPE_NAMES.get(column.dtype, "a date"))
     if isinstance(column, CategoricalColumn):
         unseen = column.is_unseen(converted)
         if unseen.any():

@@ -14,7 +14,8 @@ from torch.nn.functional import one_hot
 
 from varied import atomic_io, plots
 from varied.data import molecules
-from varied.data.codecs.base import Array, Codec, check_fields
+from varied.data.codecs.base import Array, Codec
+from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData

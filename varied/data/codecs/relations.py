@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.data.codecs.column_types import infer_digits
-from varied.data.codecs.columns import CategoricalColumn, Column, NumericColumn, column_from_json
+from varied.data.codecs.columns import CategoricalColumn, Column, NumericColumn
 from varied.data.tables.dialect import truncate
 from varied.errors import VariedError
 
@@ -78,6 +78,21 @@ class Relation:
     is_order: bool = False
     center: float | None = 0.0
     difference: NumericColumn | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.members)
+        is_valid = n > 0 and len(self.exponents) in (0, n) and 0 not in self.exponents
+        if not (is_valid and len(self.coefficients) == (1 if self.exponents else n)):
+            raise VariedError(
+                f"A relation between '{truncate(self.target)}' and {n} columns cannot have "
+                f"{len(self.coefficients)} coefficients and the exponents {self.exponents}; fit it "
+                "to the data."
+            )
+        if self.difference is not None and self.difference.name != self.target:
+            raise VariedError(
+                f"The differences in '{truncate(self.target)}' cannot be the column "
+                f"'{truncate(self.difference.name)}'; fit them to the data."
+            )
 
     def predict(self, numbers: Numbers) -> Array:
         """Return the right-hand side of the relation, NaN where a cell of x is missing.
@@ -156,7 +171,7 @@ class Relation:
         return np.where(is_exact, x, np.nan)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable description of the relation for `relation_from_json`."""
+        """Return a JSON-serializable description of the relation."""
         difference = None if self.difference is None else self.difference.to_json()
         return dataclasses.asdict(self) | {"difference": difference}
 
@@ -200,19 +215,6 @@ class Relation:
         with np.errstate(all="ignore"):
             x = (y / rest) ** (1.0 / self.exponents[k])
             return x, np.abs(y / x)
-
-
-def relation_from_json(values: Mapping[str, Any]) -> Relation:
-    """Return the relation that `Relation.to_json` describes."""
-    try:
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        if fields["difference"] is not None:
-            fields["difference"] = column_from_json(values["difference"])
-        return Relation(**fields)
-    except (KeyError, TypeError) as error:
-        raise VariedError(f"A saved relation is corrupted ({error}); train again.") from error
 
 
 # The numbers in columns
@@ -347,6 +349,7 @@ def _numeric_view(column: Column) -> NumericColumn | None:
         column.dtype,
         column.kind,
         values=tuple(levels.tolist()),
+        scores=tuple(levels.tolist()),
         scale=float(levels.std()) or 1.0,
         digits=0 if column.dtype == "Int64" else infer_digits(pd.Series(levels)),
     )

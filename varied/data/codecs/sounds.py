@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from varied.data.archive import Member
-from varied.data.codecs.base import Array, Codec, Examples, check_fields
+from varied.data.codecs.base import Array, Codec, Examples
+from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
 from varied.data.labels import class_folders
@@ -77,9 +78,9 @@ class SoundCodec(Codec):
 
     def __post_init__(self) -> None:
         is_image = len(self.shape) == 3 and self.shape[0] == 1
-        check_fields(
-            self.shape, is_image and len(self.mean) == len(self.scale) == self.mel.shape[0]
-        )
+        bands = self.mel.shape[0] if is_image else 0
+        is_consistent = len(self.mean) == len(self.scale) == bands == self.shape[1]
+        check_fields(self.shape, is_image and is_consistent, self.scale)
 
     @classmethod
     def read_members(  # type: ignore[override]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from varied import plots
-from varied.data.codecs.base import Array, Axes, Codec, check_fields
+from varied.data.codecs.base import Array, Axes, Codec
 from varied.data.codecs.cell_conversion import convert_cells
 from varied.data.codecs.column_notes import describe_columns, describe_rare_classes
 from varied.data.codecs.column_types import infer_column
@@ -24,8 +24,8 @@ from varied.data.codecs.columns import (
     LearnedColumn,
     NumericColumn,
     TargetColumn,
-    column_from_json,
 )
+from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.invalid_cells import InvalidCells, find_invalid_cells, find_violations
 from varied.data.codecs.relation_search import detect_relations
 from varied.data.codecs.relations import (
@@ -34,7 +34,6 @@ from varied.data.codecs.relations import (
     determine,
     from_differences,
     numeric_columns,
-    relation_from_json,
     to_differences,
 )
 from varied.data.codecs.table_imputer import TableImputer
@@ -44,7 +43,8 @@ from varied.data.raw_data import RawData
 from varied.data.tables.dialect import SUFFIXES, TableDialect, truncate
 from varied.data.tables.free_names import describe_renaming
 from varied.distributions import ColumnLayout
-from varied.errors import VariedError, suggest
+from varied.errors import VariedError, lookup, suggest
+from varied.stored_values import read_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,13 +87,11 @@ class TableCodec(Codec):
     relations: tuple[Relation, ...] = ()
 
     def __post_init__(self) -> None:
-        columns = tuple(c if isinstance(c, Column) else column_from_json(c) for c in self.columns)
-        object.__setattr__(self, "columns", columns)
-        relations = (
-            r if isinstance(r, Relation) else relation_from_json(r) for r in self.relations
-        )
-        object.__setattr__(self, "relations", tuple(relations))
-        check_fields(self.shape if self.learned else (), True)
+        is_unique = len(set(self.source_columns)) == len(self.columns)
+        check_fields(self.shape if self.learned else (), is_unique)
+        for name in (name for r in self.relations for name in (r.target, *r.members)):
+            lookup(self.numeric, name, "numeric column")
+        read_value({"dialect": self.dialect}, dict[str, TableDialect])
 
     # Reading
 

@@ -86,7 +86,13 @@ def to_smiles(tokens: Iterable[Sequence[str]]) -> list[str]:
         ['CCO']
     """
     chem, selfies = import_chemistry()
-    return [_canonical(chem, selfies.decoder("".join(row))) for row in tokens]
+    smiles = []
+    for row in tokens:
+        try:
+            smiles.append(_canonical(chem, selfies.decoder("".join(row))))
+        except selfies.DecoderError:  # tokens that are not SELFIES
+            smiles.append("")
+    return smiles
 
 
 def _canonical(chem: Any, smiles: str) -> str:

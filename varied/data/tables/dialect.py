@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from varied.errors import VariedError, suggest
+from varied.data.tables.number_styles import NumberStyle
+from varied.errors import VariedError
+from varied.stored_values import read_fields
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".csv.gz", ".tsv.gz", ".txt.gz")
 
@@ -41,7 +43,7 @@ class TableDialect:
         ordered: The pandas columns whose categories are ordered.
         names: A mapping from column names to the original integer names in a pandas DataFrame.
         styles: For each column of numbers with a currency or thousands separators, and for each
-            column of times of day, the fields of its `NumberStyle`.
+            column of times of day, its style.
 
     Example:
         >>> TableDialect(delimiter=";", decimal=",").to_json()["decimal"]
@@ -63,7 +65,7 @@ class TableDialect:
     levels: dict[str, list[str]] = field(default_factory=dict)
     ordered: tuple[str, ...] = ()
     names: dict[str, int] = field(default_factory=dict)
-    styles: dict[str, dict[str, str]] = field(default_factory=dict)
+    styles: dict[str, NumberStyle] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -89,21 +91,9 @@ class TableDialect:
         """Return the dialect that `to_json` describes.
 
         Raises:
-            VariedError: If a key is unknown or a value has the wrong type.
+            VariedError: If a value is not valid; the message says where.
         """
-        defaults = cls().to_json()
-        for name, value in values.items():
-            if name not in defaults:
-                raise VariedError(
-                    f"A table dialect has no setting '{name}': {suggest(name, defaults)}"
-                )
-            if type(value) is not type(defaults[name]):
-                raise VariedError(
-                    f"The stored format of the table has the invalid value {value!r} for {name}; "
-                    "train the model again."
-                )
-        plain: dict[str, Any] = defaults | dict(values)
-        return cls(**plain | {"ordered": tuple(plain["ordered"])})
+        return read_fields(cls, values)
 
 
 def table_suffix(name: str) -> str:

@@ -16,7 +16,6 @@ import pandas as pd
 
 from varied.data.tables.dialect import TableDialect, truncate
 from varied.data.tables.merge_notes import list_names
-from varied.data.tables.number_styles import NumberStyle
 from varied.data.tables.typed_column import (
     LARGEST_INTEGER,
     Table,
@@ -26,6 +25,7 @@ from varied.data.tables.typed_column import (
     large_integer_note,
 )
 from varied.errors import VariedError
+from varied.stored_values import stored_in
 
 #: A column of floats with more decimals than this has no fixed number of decimals.
 _MAX_DECIMALS = 6
@@ -95,8 +95,9 @@ def to_frame(frame: pd.DataFrame, dialect: TableDialect) -> Any:
     """
     if dialect.library == "polars":
         pl = import_library("polars", extra="polars")
-        schema = io.BytesIO(base64.b64decode(dialect.schema))
-        types = pl.read_ipc(schema).schema if dialect.schema else {}
+        with stored_in("The schema of the table"):
+            schema = io.BytesIO(base64.b64decode(dialect.schema))
+            types = pl.read_ipc(schema).schema if dialect.schema else {}
         return pl.DataFrame([_polars(pl, frame[name], types.get(name)) for name in frame])
     if dialect.library == "pyarrow":
         return to_arrow(frame, dialect)
@@ -129,11 +130,10 @@ def _stored_dtype(dtype: str) -> str:
 
 def _with_times(frame: pd.DataFrame, dialect: TableDialect) -> pd.DataFrame:
     """Convert times of day from seconds since midnight to text."""
-    styles = {n: NumberStyle(**style) for n, style in dialect.styles.items() if n in frame}
     texts = {
         name: frame[name].astype(object).map(lambda v, s=style: s.format(v, None), "ignore")
-        for name, style in styles.items()
-        if style.time and pd.api.types.is_numeric_dtype(frame[name].dtype)
+        for name, style in dialect.styles.items()
+        if name in frame and style.time and pd.api.types.is_numeric_dtype(frame[name].dtype)
     }
     return frame.assign(**{name: cells.where(cells.notna(), None) for name, cells in texts.items()})
 
@@ -217,7 +217,8 @@ def _arrow_types(dialect: TableDialect) -> dict[str, Any]:
 
 def _read_schema(dialect: TableDialect) -> Any:
     pa = import_library("pyarrow")
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(dialect.schema)))
+    with stored_in("The schema of the table"):
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(dialect.schema)))
 
 
 # From a DataFrame to typed columns
@@ -415,7 +416,7 @@ def _pandas(values: pd.Series, name: str, dialect: TableDialect, arrow_type: Any
         elif values.dtype == object and "int" in dtype.lower():  # integers beyond 2^53
             values = pd.Series(_python_objects(values, "integer", 0), dtype=object)
         restored = values.astype(dtype)
-    except (TypeError, ValueError, OverflowError):
+    except (LookupError, OverflowError, TypeError, ValueError):
         return values
     has_overflow = values.dtype == "Int64" and (restored != values).any()
     return values if has_overflow else restored

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 _CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW"
 _CURRENCY = rf"(?:[$€£¥₹₩₽]|(?:{_CODES})\b)"
@@ -32,10 +32,6 @@ class NumberStyle:
     thousands: str = ""
     decimal: str = "."
     time: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        """Return the fields as plain text."""
-        return asdict(self)
 
     def parse(self, text: str) -> float:
         """Return the number in a text, or NaN if it is not in this style.

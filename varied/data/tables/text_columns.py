@@ -126,7 +126,7 @@ def format_column(values: pd.Series, name: str, dialect: TableDialect) -> list[s
     """Format the values of a column as text cells."""
     observed = values.dropna()
     if name in dialect.styles and pd.api.types.is_numeric_dtype(values.dtype):
-        style, decimals = NumberStyle(**dialect.styles[name]), dialect.decimals.get(name)
+        style, decimals = dialect.styles[name], dialect.decimals.get(name)
         cells = [style.format(v, decimals) for v in observed.tolist()]
     elif pd.api.types.is_float_dtype(values.dtype):
         decimals = dialect.decimals.get(name)

@@ -58,7 +58,7 @@ def assemble(
         levels={name: c.levels for name, c in items if c.levels is not None},
         dtypes={name: c.dtype for name, c in items if c.dtype},
         ordered=tuple(name for name, c in items if c.is_ordered),
-        styles={name: c.style.to_json() for name, c in items if c.style is not None},
+        styles={name: c.style for name, c in items if c.style is not None},
         **settings,
     )
     frame = pd.DataFrame({name: c.values for name, c in items}).reset_index(drop=True)

@@ -1,0 +1,31 @@
+"""Checks of the fields of codecs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from varied.errors import VariedError
+
+#: The maximum number of elements of an example, which takes 4 GiB.
+MAX_ELEMENTS = 2**30
+
+
+def check_fields(
+    shape: tuple[int, ...], is_consistent: bool = True, scale: Sequence[float] = ()
+) -> None:
+    """Check the fields of a codec.
+
+    Raises:
+        VariedError: If the shape is invalid, the other fields do not match it, or a scale is not
+            positive.
+    """
+    if not (shape and min(shape) > 0 and math.prod(shape) <= MAX_ELEMENTS):
+        raise VariedError(
+            f"The shape {shape} of an example must consist of positive integers with a product of "
+            f"at most {MAX_ELEMENTS:,}; use other examples."
+        )
+    if not is_consistent:
+        raise VariedError(f"The codec does not match the shape {shape}; fit it to the data.")
+    if not min(scale, default=1) > 0:
+        raise VariedError(f"The scale {min(scale)} must be positive; fit the codec to the data.")
