@@ -365,7 +365,7 @@ class Spec:
         """
         try:
             values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise VariedError(f"The spec is not valid TOML ({error}); correct it.") from None
         return cls.parse(**{k: v for k, v in values.items() if k not in ("format", "origins")})
 

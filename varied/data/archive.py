@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
+from varied.data.memory import MAX_RATIO, is_bomb
 from varied.data.raw_data import Problem
 from varied.errors import VariedError, read_error
 
@@ -22,9 +23,8 @@ _MAX_FILES = 1_000_000
 #: The maximum size of a file, and of the unpacked contents of a zip file, in bytes.
 _MAX_FILE_BYTES = 256 * 2**20
 _MAX_TOTAL_BYTES = 64 * 2**30
-#: The maximum compression ratio of files larger than 4 MiB; smaller files, such as blank bitmaps,
-#: may exceed it.
-_MAX_RATIO, _SMALL_BYTES = 200, 4 * 2**20
+#: Smaller files, such as blank bitmaps, may exceed the maximum compression ratio.
+_SMALL_BYTES = 4 * 2**20
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -187,7 +187,6 @@ def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:
         return "its name occurs twice"
     if info.file_size > _MAX_FILE_BYTES:
         return "it is larger than 256 MiB"
-    is_large = info.file_size > _SMALL_BYTES
-    if is_large and info.file_size > _MAX_RATIO * max(info.compress_size, 1):
-        return "it unpacks to more than 200 times its size, like a zip bomb"
+    if is_bomb(info.file_size, info.compress_size, _SMALL_BYTES):
+        return f"it unpacks to more than {MAX_RATIO} times its size, like a zip bomb"
     return ""
