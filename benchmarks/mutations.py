@@ -65,6 +65,29 @@ def seeds() -> Mapping[str, bytes]:
     return files | _images(gray) | _sounds(random)
 
 
+@functools.cache
+def run_files() -> Mapping[str, bytes]:
+    """Return the contents of the files of a small run, which is not trained, by name."""
+    import tempfile
+
+    from varied.composition import compose
+    from varied.data import read
+    from varied.data.codecs import fit_codec
+    from varied.runs.store import Store
+    from varied.spec import Spec
+
+    random = np.random.default_rng(0)
+    data = read(random.normal(size=(_N, 4)))
+    codec = fit_codec(data)
+    spec = Spec.parse(net={"name": "mlp", "width": 4}, likelihood="gaussian", latent=2)
+    model, _ = compose(spec, codec.shape, codec.domain)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        store.create(spec, codec, None, {"source": None, "options": {}, "digest": ""})
+        store.write_weights("model.safetensors", model, step=1)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
 def _images(gray: Any) -> dict[str, bytes]:
     from PIL import Image, PngImagePlugin
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ ADDED_BYTES = 3 * 2**30
 _MAX_START = 120
 #: The maximum length of a message.
 _MAX_MESSAGE = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
 
 READ, REFUSED, FAULT = "read", "refused", "fault"
 
@@ -30,7 +32,7 @@ class Outcome(NamedTuple):
         name: The name of the file.
         result: "read"; "refused" if a `VariedError` with one sentence was raised; or "fault".
         message: A summary of the data, or the error.
-        seconds: The time that was needed.
+        seconds: The CPU time that was needed.
         megabytes: The peak memory in addition to that before reading.
     """
 
@@ -120,10 +122,10 @@ def main() -> None:
     _limit_memory()
     print("ready", flush=True)
     for line in sys.stdin:
-        before, start = _memory("VmRSS"), time.perf_counter()
+        before, start = _memory("VmRSS"), time.process_time()
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         result, message = _try(Path(json.loads(line)))
-        seconds, megabytes = time.perf_counter() - start, _memory("VmHWM") - before
+        seconds, megabytes = time.process_time() - start, _memory("VmHWM") - before
         answer = result, message[: _MAX_MESSAGE + 1], round(seconds, 3), round(megabytes, 1)
         print(json.dumps(answer), flush=True)
 
@@ -154,8 +156,8 @@ def _try(path: Path) -> tuple[str, str]:
 
 def is_sentence(message: str) -> bool:
     """Return whether a message is one line that can be printed on a terminal."""
-    is_printable = message.isprintable() and len(message) <= _MAX_MESSAGE
-    return is_printable and message.endswith((".", "?")) and "Internal error" not in message
+    is_short = len(message) <= _MAX_MESSAGE and not _CONTROL.search(message)
+    return is_short and message.endswith((".", "?")) and "Internal error" not in message
 
 
 def _read(path: Path) -> Any:

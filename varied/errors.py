@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 
+#: Control characters, and characters that change the direction of text.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
 
 class VariedError(ValueError):
     """An error that the user can fix; its message describes the problem and how to fix it.
 
     The command-line interface prints only the message and exits with code 2. Any other exception
-    is a bug in Varied.
+    is a bug in Varied. Control characters, such as those in a name from a file, are replaced, so
+    that they have no effect on a terminal.
+
+    Example:
+        >>> VariedError("There is no 'a\\x1b[31m'.")
+        VariedError("There is no 'a�[31m'.")
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", message))
 
 
 class OptionError(VariedError):

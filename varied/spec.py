@@ -317,6 +317,8 @@ class Spec:
         }
         parsed |= validate_settings(cls, {k: v for k, v in values.items() if k in _FIELDS}, "spec")
         plan = values.get("plan", Plan())
+        if not isinstance(plan, Plan | Mapping):
+            raise VariedError(f"plan={plan!r} must be a table of training settings.")
         if not isinstance(plan, Plan):
             plan = Plan(**validate_settings(Plan, plan, "plan"))
         return cls(**parsed, plan=plan)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
 from varied.data.memory import MAX_RATIO, is_bomb
-from varied.data.raw_data import Problem
+from varied.data.raw_data import Problem, printable
 from varied.errors import VariedError, read_error
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def list_folder(root: Path, endings: frozenset[str]) -> Listing:
     """List the files of a folder, at any depth, that have one of the given extensions."""
     listing = Listing()
     for path in _walk(root):
-        name = _printable(path.relative_to(root).as_posix())
+        name = printable(path.relative_to(root).as_posix())
         listing.add(Member(name, _opener(path)), endings, _refuse_file(path))
     return listing.by_name()
 
@@ -111,7 +111,7 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
     listing, names = Listing(), set[str]()
     for info in infos:
         if info.filename and not info.is_dir():
-            member = Member(_printable(info.filename), _unpacker(archive, info))
+            member = Member(printable(info.filename), _unpacker(archive, info))
             listing.add(member, endings, _refuse_zipped(info, names))
             names.add(info.filename)
     return listing.by_name()
@@ -131,7 +131,7 @@ def attempt(member: Member, read: Callable[..., T], *args: Any) -> T | Problem:
     except UnreadableFile as error:
         return Problem(member.name, str(error))
     except Exception as error:  # corrupted files raise errors of many types
-        return Problem(member.name, f"it cannot be read ({str(error)[:60]})")
+        return Problem(member.name, f"it cannot be read ({printable(str(error)[:60])})")
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -143,11 +143,6 @@ def _walk(root: Path) -> Iterator[Path]:
         if real not in visited:
             yield from (Path(folder) / name for name in files)
         visited.add(real)
-
-
-def _printable(name: str) -> str:
-    """Return a name with control characters replaced, since names are printed on terminals."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def _opener(path: Path) -> Callable[[], IO[bytes]]:

@@ -169,7 +169,7 @@ class Npz:
         """The kind of data, or "" if the file does not contain it."""
         if KIND_NAME not in self.members:
             return ""
-        return repr(str(self[KIND_NAME]))[1:-1][:40]  # without control characters
+        return str(self[KIND_NAME])[:40]
 
     def summary(self) -> str:
         """Return a phrase that lists the names of the arrays."""
