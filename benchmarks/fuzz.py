@@ -1,9 +1,9 @@
 """Read randomly damaged files of every format: ``python -m benchmarks.fuzz``.
 
-Valid files of each format, and the files of a run, are changed at random: bits are flipped, fields of
-headers are set to the largest integers, bytes are deleted, repeated, or replaced by those of other
-files. Each file is read in a child process with limits on time and memory. It must be read or refused
-with one sentence; other errors, crashes, and readings without an answer are faults.
+Valid files of each format, and the files of a run, are changed at random: bits are flipped, fields
+of headers are set to the largest integers, bytes are deleted, repeated, or replaced by those of
+other files. Each file is read in a child process with limits on time and memory. It must be read or
+refused with one sentence; other errors, crashes, and readings without an answer are faults.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def summarize(outcomes: dict[str, list[Outcome]]) -> dict[str, dict[str, float]]
     """Return the number of files with each result, and the maximum time and memory, by format."""
     return {
         kind: {
-            **{result: Counter(o.result for o in rows)[result] for result in (READ, REFUSED, FAULT)},
+            **{
+                result: Counter(o.result for o in rows)[result] for result in (READ, REFUSED, FAULT)
+            },
             "seconds": max(o.seconds for o in rows),
             "megabytes": max(o.megabytes for o in rows),
         }

@@ -18,8 +18,34 @@ RUNS = Path(__file__).resolve().parent.parent / "tests" / "old_runs"
 #: Integers at the limits of the fields of headers.
 _LIMITS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63)
 #: Characters and words that are significant in text formats and in the headers of NumPy files.
-_WORDS = (b'"', b"'", b",", b"\n", b"\r", b"\0", b"\t", b";", b"(", b"[", b"{", b"-", b"nan", b"1e999")
-_WORDS = (*_WORDS, b"inf", b"\xff", b"\xef\xbb\xbf", b"<f4", b"|O", b"<U4", b"True", b"None", b"9" * 30)
+_WORDS = (
+    b'"',
+    b"'",
+    b",",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\t",
+    b";",
+    b"(",
+    b"[",
+    b"{",
+    b"-",
+    b"nan",
+    b"1e999",
+)
+_WORDS = (
+    *_WORDS,
+    b"inf",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"<f4",
+    b"|O",
+    b"<U4",
+    b"True",
+    b"None",
+    b"9" * 30,
+)
 _N = 12
 
 

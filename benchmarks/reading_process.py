@@ -19,7 +19,7 @@ ADDED_BYTES = 3 * 2**30
 #: The time limit for starting a child process, in seconds.
 _MAX_START = 120
 #: The maximum length of a message.
-_MAX_MESSAGE = 1000
+_MAX_MESSAGE = 2000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
 
 READ, REFUSED, FAULT = "read", "refused", "fault"

@@ -13,20 +13,25 @@ T = TypeVar("T")
 #: Control characters, and characters that change the direction of text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
+_MAX_MESSAGE = 2000
+
 
 class VariedError(ValueError):
-    """An error that the user can fix; its message describes the problem and how to fix it.
+    r"""An error that the user can fix; its message describes the problem and how to fix it.
 
     The command-line interface prints only the message and exits with code 2. Any other exception
-    is a bug in Varied. Control characters, such as those in a name from a file, are replaced, so
-    that they have no effect on a terminal.
+    is a bug in Varied. Since names from files may contain anything, control characters, which have
+    an effect on a terminal, are replaced, and the middle of very long messages is omitted.
 
     Example:
-        >>> VariedError("There is no 'a\\x1b[31m'.")
+        >>> VariedError("There is no 'a\x1b[31m'.")
         VariedError("There is no 'a�[31m'.")
     """
 
     def __init__(self, message: str) -> None:
+        if len(message) > _MAX_MESSAGE:
+            half = _MAX_MESSAGE // 2 - 3
+            message = f"{message[:half]} ... {message[-half:]}"
         super().__init__(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", message))
 
 

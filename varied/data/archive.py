@@ -152,7 +152,8 @@ def _opener(path: Path) -> Callable[[], IO[bytes]]:
 def _unpacker(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
     def unpack() -> IO[bytes]:
         with archive.open(info) as file:
-            return io.BytesIO(file.read(_MAX_FILE_BYTES))
+            # Without the stated size, zipfile unpacks more before it cuts off the rest.
+            return io.BytesIO(file.read(min(info.file_size, _MAX_FILE_BYTES)))
 
     return unpack
 

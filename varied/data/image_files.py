@@ -404,7 +404,8 @@ def _strips(image: Image.Image) -> Iterator[Image.Image]:
 
 
 def _from_16_bit(image: Image.Image) -> Array:
-    return np.round(np.clip(np.asarray(image), 0, 65535).astype(np.float64) / 257)
+    levels = np.clip(np.asarray(image), 0, 65535).astype(np.float64)
+    return np.asarray(np.round(levels / 257))
 
 
 def _real_values(image: Image.Image) -> Array:

@@ -92,7 +92,7 @@ def read_array(
         ValueError: If there is no array with this shape, or the file contains too few bytes.
     """
     x = np.empty(shape, dtype, order)
-    rest = memoryview(x.reshape(-1, order="A").view(np.uint8))
+    rest = x.reshape(-1, order="A").view(np.uint8).data
     while rest:
         block = file.read(min(len(rest), _BLOCK))
         if not block:

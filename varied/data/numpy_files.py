@@ -111,7 +111,7 @@ class Npz:
             self._zip = zipfile.ZipFile(path)
         except PermissionError as error:
             raise read_error(path, error) from error
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
             raise VariedError(f"{path.name} is corrupted; create or download it again.") from error
         files = [i for i in self._zip.infolist() if i.filename.endswith(".npy")]
         self.members = {i.filename.removesuffix(".npy"): i for i in files}

@@ -141,7 +141,7 @@ def _read_arrow(path: Path, suffix: str) -> Any:
         table = module.read_table(path)
     except PermissionError as error:
         raise read_error(path, error) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise VariedError(
             f"{path.name} is corrupted or not a {suffix[1:].title()} file; save it again."
         ) from error
