@@ -174,6 +174,8 @@ def npz_bombs() -> Files:
         yield "bomb.npz", zip_archive([bomb])
     start = npy_start((2, 0), 2**30)
     yield "header.npz", zip_archive([Entry.zeros("x.npy", 1024, start + describe().encode())])
+    name = zip_archive([Entry("x.npy", seeds()["numbers.npy"])])
+    yield "name.npz", name.replace(b"x.npy", b"\x80.npy", 1)
     valid = seeds()["numbers.npy"]
     for method in (1, 9, 12, 14, 93, 95, 99):
         yield "method.npz", zip_archive([Entry("x.npy", valid, method=method)])

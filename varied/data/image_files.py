@@ -335,8 +335,8 @@ def _limit_pixels(image: Image.Image) -> AbstractContextManager[Any]:
     limit = 2 * _MAX_PIXELS if image.format == "JPEG" else _MAX_PIXELS
     if n_pixels > limit:
         raise UnreadableFile(
-            f"it has {image.width:,} x {image.height:,} pixels, and the limit is "
-            f"{limit // 10**6} million; reduce its size with another program"
+            f"it has too many pixels ({image.width:,} x {image.height:,}, and the limit is "
+            f"{limit // 10**6} million); reduce its size with another program"
         )
     return _LARGE if n_pixels > _LARGE_PIXELS else nullcontext()
 

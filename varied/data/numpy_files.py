@@ -41,7 +41,7 @@ _MAX_HEADER = 10_000
 _LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 _ZIP_ERRORS = (
     *(zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError),
-    *(EOFError, OSError),
+    *(EOFError, OSError, UnicodeDecodeError),
 )
 
 
