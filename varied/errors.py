@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 #: Control characters, and characters that change the direction of text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
+#: The maximum number of characters of a message.
 _MAX_MESSAGE = 2000
 
 
