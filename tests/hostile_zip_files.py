@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
 MIB = 2**20
+#: The names and the contents of files.
+Files = Iterator[tuple[str, bytes]]
 
 
 class Entry(NamedTuple):
