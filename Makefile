@@ -10,7 +10,7 @@ QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope
 ALLOW_NO_TESTS := || [ $$? -eq 5 ]
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format bench docs clean
+.PHONY: help demo test slow lint format bench fuzz docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ format: .venv/lint ## format the code
 
 bench: .venv/package ## compare the training speed with Pythae and a plain loop (minutes)
 	$(PY) -m benchmarks.throughput
+
+fuzz: .venv/test ## read 20,000 randomly damaged files of every format (minutes)
+	$(PY) -m benchmarks.fuzz
 
 docs: .venv/test ## run the examples of the documentation
 	$(PY) -m pytest --doctest-glob='*.md' docs README.md $(ALLOW_NO_TESTS)

@@ -238,6 +238,43 @@ def _open_locked(path: Path) -> int:
         os.close(descriptor)
 
 
+def check_is_file(path: Path) -> None:
+    """Check that a path is not that of a folder, a pipe or a device, whose content may never end.
+
+    Raises:
+        VariedError: If it is.
+    """
+    if path.exists() and not path.is_file():
+        raise VariedError(f"{path} is a folder, a pipe or a device; pass the path of a file.")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        VariedError: If the path is not that of a file, or the file cannot be read.
+    """
+    try:
+        check_is_file(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise read_error(path, error) from None
+
+
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        VariedError: If the path is not that of a file, or the file cannot be read or is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise VariedError(
+            f"{path} is not text in UTF-8 (byte {error.start:,} is not valid); save it in UTF-8."
+        ) from None
+
+
 def write_json(path: Path, value: object) -> Path:
     """Write a JSON-serializable value as indented JSON, with null for NaN and infinities."""
     return atomic_write(path, json.dumps(nan_to_none(value), indent=2, ensure_ascii=False) + "\n")
@@ -250,13 +287,12 @@ def read_json(path: Path) -> dict[str, Any]:
         VariedError: If the file is missing, cannot be read, is not valid JSON, or does not contain
             an object.
     """
+    if not path.exists():
+        raise VariedError(f"{path} is missing; is this a run folder?")
+    text = read_text(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise VariedError(f"{path} is missing; is this a run folder?") from None
-    except OSError as error:
-        raise read_error(path, error) from None
-    except ValueError as error:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise VariedError(f"{path} is not valid JSON ({error}); restore the file.") from None
     if not isinstance(value, dict):
         raise VariedError(f"{path} does not contain a JSON object; restore the file.")
@@ -308,6 +344,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         VariedError: If the file cannot be read.
     """
     try:
+        check_is_file(path)
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     except OSError as error:
         raise read_error(path, error) from None
@@ -315,7 +352,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if not isinstance(row, dict):
             break

@@ -14,14 +14,27 @@ T = TypeVar("T")
 CONTROLS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+#: The maximum number of characters of a message.
+_MAX_MESSAGE = 2000
 
 
 class VariedError(ValueError):
-    """An error that the user can fix; its message describes the problem and how to fix it.
+    r"""An error that the user can fix; its message describes the problem and how to fix it.
 
     The command-line interface prints only the message and exits with code 2. Any other exception
-    is a bug in Varied.
+    is a bug in Varied. Since names from files may contain anything, control characters, which have
+    an effect on a terminal, are replaced, and the middle of very long messages is omitted.
+
+    Example:
+        >>> VariedError("There is no 'a\x1b[31m'.")
+        VariedError("There is no 'a�[31m'.")
     """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _MAX_MESSAGE:
+            half = _MAX_MESSAGE // 2 - 3
+            message = f"{message[:half]} ... {message[-half:]}"
+        super().__init__(printable(message))
 
 
 class OptionError(VariedError):

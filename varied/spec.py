@@ -329,6 +329,8 @@ class Spec:
         }
         parsed |= validate_settings(cls, {k: v for k, v in values.items() if k in _FIELDS}, "spec")
         plan = values.get("plan", Plan())
+        if not isinstance(plan, Plan | Mapping):
+            raise VariedError(f"plan={plan!r} must be a table of training settings.")
         if not isinstance(plan, Plan):
             plan = Plan(**validate_settings(Plan, plan, "plan"))
         return cls(**parsed, plan=plan)
@@ -377,7 +379,7 @@ class Spec:
         """
         try:
             values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise VariedError(f"The spec is not valid TOML ({error}); correct it.") from None
         return cls.parse(**{k: v for k, v in values.items() if k not in ("format", "origins")})
 

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from varied.atomic_io import atomic_write, nan_to_none
+from varied.atomic_io import atomic_write, check_is_file, nan_to_none
 from varied.errors import VariedError, read_error
 
 
@@ -39,6 +39,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         VariedError: If the file is missing, cannot be read, or is truncated or corrupted.
     """
+    check_is_file(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["varied"])
@@ -53,7 +54,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise VariedError(f"{path} is missing; is this a run folder?") from None
     except OSError as error:
         raise read_error(path, error) from None
-    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except (KeyError, RecursionError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise VariedError(f"{path} is corrupted ({error}); restore it or train again.") from None
 
 

@@ -194,11 +194,12 @@ def _model(name: str | None, spec: Path | None) -> Any:
         return name or "vae"
     if name is not None:
         raise VariedError("--model cannot be combined with --spec; use one of them.")
+    from varied.atomic_io import read_text
     from varied.spec import Spec
 
     if not spec.is_file():
         raise VariedError(f"There is no file {spec}; use the spec.toml of a run, or your own.")
-    return Spec.from_toml(spec.read_text(encoding="utf-8"))
+    return Spec.from_toml(read_text(spec))
 
 
 def _print_plan(job: Job, mode: OutputMode) -> None:

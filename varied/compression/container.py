@@ -20,6 +20,8 @@ Words = npt.NDArray[np.uint32]
 #: Every file begins with these bytes, followed by a byte for the version of the format.
 MAGIC, VERSION = b"varied\x00", 2
 DIGEST_SIZE = 8
+#: The maximum size of the header, which contains the names of the examples, in bytes.
+_MAX_HEADER = 64 * 2**20
 
 #: Keys and values of version 1 that have been renamed.
 _V1 = {"law": "source", "pace": "group_ratio", "data": "checksum", "bits back": "bits-back"}
@@ -58,11 +60,16 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Words]:
     if digest != _digest(body):
         raise VariedError("This file is corrupted; use another copy.")
     end = 4 + int.from_bytes(body[:4], "little")
-    header = json.loads(zlib.decompress(body[4:end]))
+    try:
+        header = json.loads(zlib.decompressobj().decompress(body[4:end], _MAX_HEADER))
+        words = np.frombuffer(body[end:], "<u4").astype(np.uint32)
+        header = dict(header)
+    except (TypeError, ValueError, RecursionError, zlib.error) as error:
+        raise VariedError("This file is corrupted; use another copy.") from error
     if version < bytes([VERSION]):
         header = {_V1.get(k, k): _V1.get(v, v) if k == "kind" else v for k, v in header.items()}
         header["model"] = None  # the value depended on the names of weights, which have changed
-    return header, np.frombuffer(body[end:], "<u4").astype(np.uint32)
+    return header, words
 
 
 def _digest(body: bytes) -> bytes:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
-from varied.data.raw_data import Problem
+from varied.data.memory import MAX_RATIO, is_bomb
+from varied.data.raw_data import Problem, printable
 from varied.errors import VariedError, read_error
 
 T = TypeVar("T")
@@ -22,9 +23,8 @@ _MAX_FILES = 1_000_000
 #: The maximum size of a file, and of the unpacked contents of a zip file, in bytes.
 _MAX_FILE_BYTES = 256 * 2**20
 _MAX_TOTAL_BYTES = 64 * 2**30
-#: The maximum compression ratio of files larger than 4 MiB; smaller files, such as blank bitmaps,
-#: may exceed it.
-_MAX_RATIO, _SMALL_BYTES = 200, 4 * 2**20
+#: Smaller files, such as blank bitmaps, may exceed the maximum compression ratio.
+_SMALL_BYTES = 4 * 2**20
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -82,7 +82,7 @@ def list_folder(root: Path, endings: frozenset[str]) -> Listing:
     """List the files of a folder, at any depth, that have one of the given extensions."""
     listing = Listing()
     for path in _walk(root):
-        name = _printable(path.relative_to(root).as_posix())
+        name = printable(path.relative_to(root).as_posix())
         listing.add(Member(name, _opener(path)), endings, _refuse_file(path))
     return listing.by_name()
 
@@ -111,7 +111,7 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
     listing, names = Listing(), set[str]()
     for info in infos:
         if info.filename and not info.is_dir():
-            member = Member(_printable(info.filename), _unpacker(archive, info))
+            member = Member(printable(info.filename), _unpacker(archive, info))
             listing.add(member, endings, _refuse_zipped(info, names))
             names.add(info.filename)
     return listing.by_name()
@@ -131,7 +131,7 @@ def attempt(member: Member, read: Callable[..., T], *args: Any) -> T | Problem:
     except UnreadableFile as error:
         return Problem(member.name, str(error))
     except Exception as error:  # corrupted files raise errors of many types
-        return Problem(member.name, f"it cannot be read ({str(error)[:60]})")
+        return Problem(member.name, f"it cannot be read ({printable(str(error)[:60])})")
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -145,11 +145,6 @@ def _walk(root: Path) -> Iterator[Path]:
         visited.add(real)
 
 
-def _printable(name: str) -> str:
-    """Return a name with control characters replaced, since names are printed on terminals."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-
-
 def _opener(path: Path) -> Callable[[], IO[bytes]]:
     return lambda: path.open("rb")
 
@@ -157,7 +152,8 @@ def _opener(path: Path) -> Callable[[], IO[bytes]]:
 def _unpacker(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
     def unpack() -> IO[bytes]:
         with archive.open(info) as file:
-            return io.BytesIO(file.read(_MAX_FILE_BYTES))
+            # Without the stated size, zipfile unpacks more before it cuts off the rest.
+            return io.BytesIO(file.read(min(info.file_size, _MAX_FILE_BYTES)))
 
     return unpack
 
@@ -187,7 +183,6 @@ def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:
         return "its name occurs twice"
     if info.file_size > _MAX_FILE_BYTES:
         return "it is larger than 256 MiB"
-    is_large = info.file_size > _SMALL_BYTES
-    if is_large and info.file_size > _MAX_RATIO * max(info.compress_size, 1):
-        return "it unpacks to more than 200 times its size, like a zip bomb"
+    if is_bomb(info.file_size, info.compress_size, _SMALL_BYTES):
+        return f"it unpacks to more than {MAX_RATIO} times its size, like a zip bomb"
     return ""

@@ -106,7 +106,7 @@ def from_sparse(
 def over_white(x: Array) -> Array:
     """Composite images with an alpha channel, with shape ``(..., H, W, 4)``, over white."""
     alpha = x[..., 3:].astype(np.uint16)
-    mixed = x[..., :3] * alpha + 255 * (255 - alpha)
+    mixed = 255 * 255 - (255 - x[..., :3]) * alpha
     return ((mixed + 127) // 255).astype(np.uint8)
 
 

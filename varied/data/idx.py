@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.data.arrays import from_array
-from varied.data.memory import check_memory
+from varied.data.memory import check_memory, check_ratio, read_array
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, read_error
 
@@ -43,7 +43,7 @@ def load_idx(path: Path) -> Array:
     """
     try:
         with _open(path) as file:
-            return _load(file, path.name)
+            return _load(file, path.name, path.stat().st_size)
     except PermissionError as error:
         raise read_error(path, error) from error
     except (OSError, EOFError, zlib.error) as error:
@@ -94,7 +94,7 @@ def _open(path: Path) -> IO[bytes]:
     return opener(path, "rb")  # type: ignore[no-any-return]
 
 
-def _load(file: IO[bytes], name: str) -> Array:
+def _load(file: IO[bytes], name: str, n_packed: int) -> Array:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES:
         raise VariedError(f"{name} is not an idx file; download it again.")
@@ -102,11 +102,19 @@ def _load(file: IO[bytes], name: str) -> Array:
     shape = tuple(int(n) for n in np.frombuffer(axes[: len(axes) // 4 * 4], ">u4"))
     dtype = np.dtype(_TYPES[start[2]])
     n_bytes = math.prod(shape) * dtype.itemsize
+    is_packed = name.endswith(".gz")
+    if is_packed:
+        check_ratio(n_bytes, n_packed, name, "unpack it with gunzip")
     check_memory(n_bytes, name, "use fewer rows")
-    contents = file.read(n_bytes + 1)  # one more byte, to detect trailing data
-    if len(contents) != n_bytes or len(shape) != start[3]:
-        raise VariedError(f"{name} is truncated or corrupted; download it again.")
-    return np.frombuffer(contents, dtype).reshape(shape)
+    try:
+        if len(shape) != start[3] or (n_bytes > n_packed and not is_packed):
+            raise ValueError("the header does not match the file")
+        x = read_array(file, shape, dtype)
+        if file.read(1):
+            raise ValueError("the file is too long")
+    except ValueError as error:
+        raise VariedError(f"{name} is truncated or corrupted; download it again.") from error
+    return x
 
 
 def _label_file(path: Path) -> Path | None:
@@ -117,5 +125,10 @@ def _label_file(path: Path) -> Path | None:
 
 
 def _find(path: Path, split: str) -> Path | None:
-    files = (f for pattern in _PATTERNS[split] for f in sorted(path.glob(pattern)) if is_idx(f))
+    files = (
+        file
+        for pattern in _PATTERNS[split]
+        for file in sorted(path.glob(pattern))
+        if file.is_file() and is_idx(file)  # a pipe would never answer
+    )
     return next(files, None)

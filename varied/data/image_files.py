@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from varied.atomic_io import check_is_file
 from varied.data.archive import Member, UnreadableFile, attempt, read_members
 from varied.data.arrays import over_white
 from varied.data.memory import check_memory
-from varied.data.raw_data import Problem
+from varied.data.raw_data import Problem, printable
 from varied.errors import VariedError
 
 Array = npt.NDArray[Any]
@@ -28,7 +30,14 @@ ENDINGS = (
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
-_MAX_PIXELS = 100_000_000
+#: The maximum number of pixels, which is doubled for JPEG files, since they are decoded at a lower
+#: resolution; larger images than `_LARGE_PIXELS` are decoded one at a time, to save memory.
+_MAX_PIXELS, _LARGE_PIXELS = 50_000_000, 8_000_000
+_LARGE = threading.Lock()
+#: The maximum number of scans of a JPEG file; decoding each takes time, even if it is empty.
+_MAX_SCANS = 100
+#: The number of pixels that are converted to 8 bits at a time.
+_STRIP = 2**18
 #: If all images have the same size, with sides of at most this length, they are not resized.
 _MAX_KEPT_SIDE = 128
 #: The length of the shorter side of resized images.
@@ -114,10 +123,12 @@ def read_pixels(file: IO[bytes], size: Size, is_gray: bool) -> Array:
     """
     with _open(file) as image:
         if image.format == "JPEG":
+            _check_scans(file)
             image.draft(None, (2 * max(size), 2 * max(size)))
         transpose, upright = _TRANSPOSE.get(_orientation(image)), _to_8_bit(image)
         upright = upright.transpose(transpose) if transpose is not None else upright
-        flat = upright.convert("L" if is_gray else "RGB")
+        mode = "L" if is_gray else "RGB"
+        flat = upright if upright.mode == mode else upright.convert(mode)
         if flat.size != (size[1], size[0]):
             flat = ImageOps.fit(flat, (size[1], size[0]), _LANCZOS)
         return np.asarray(flat)
@@ -215,13 +226,21 @@ def _as_box(mask: Any) -> list[int] | None:
 
 def _mask_pixels(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
     try:
-        image = Image.open(mask) if isinstance(mask, str | Path) else _mask_image(mask)
-        return np.asarray(image.convert("L").resize(size[::-1], Image.Resampling.NEAREST)) > 127
-    except (OSError, UnidentifiedImageError, TypeError, ValueError):
+        if not isinstance(mask, str | Path):
+            return _to_mask(_mask_image(mask), size)
+        check_is_file(Path(mask))
+        with Path(mask).open("rb") as file, _ignore_pillow_warnings(), _open(file) as image:
+            return _to_mask(image, size)
+    except (OSError, UnreadableFile, TypeError, ValueError):
         raise VariedError(
             f"{mask!s:.80} is not a mask; use left,top,width,height in pixels, such as 7,7,14,14, "
             "or an image that is white where pixels are missing."
         ) from None
+
+
+def _to_mask(image: Image.Image, size: Size) -> npt.NDArray[np.bool_]:
+    resized = image.convert("L").resize(size[::-1], Image.Resampling.NEAREST)
+    return np.asarray(resized) > 127
 
 
 def _mask_image(mask: Any) -> Image.Image:
@@ -290,9 +309,7 @@ def _ignore_pillow_warnings() -> Iterator[None]:
 @contextmanager
 def _open(file: IO[bytes]) -> Iterator[Any]:
     try:
-        with Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise UnreadableFile(f"it has too many pixels ({image.width}x{image.height})")
+        with Image.open(file, formats=_FORMATS) as image, _limit_pixels(image):
             yield image
     except UnreadableFile:
         raise
@@ -304,8 +321,38 @@ def _open(file: IO[bytes]) -> Iterator[Any]:
         raise UnreadableFile("it does not fit in memory") from error
     except Exception as error:  # the decoders raise errors of many types for corrupted files
         raise UnreadableFile(
-            f"it is corrupted ({str(error)[:60] or type(error).__name__})"
+            f"it is corrupted ({printable(str(error)[:60]) or type(error).__name__})"
         ) from error
+
+
+def _limit_pixels(image: Image.Image) -> AbstractContextManager[Any]:
+    """Return a lock if an image is so large that only one should be decoded at a time.
+
+    Raises:
+        UnreadableFile: If it is too large to be decoded.
+    """
+    n_pixels = image.width * image.height
+    limit = 2 * _MAX_PIXELS if image.format == "JPEG" else _MAX_PIXELS
+    if n_pixels > limit:
+        raise UnreadableFile(
+            f"it has too many pixels ({image.width:,} x {image.height:,}, and the limit is "
+            f"{limit // 10**6} million); reduce its size with another program"
+        )
+    return _LARGE if n_pixels > _LARGE_PIXELS else nullcontext()
+
+
+def _check_scans(file: IO[bytes]) -> None:
+    """Check the number of scans of a JPEG file.
+
+    Raises:
+        UnreadableFile: If there are too many.
+    """
+    position = file.tell()
+    file.seek(0)
+    n_scans = file.read().count(b"\xff\xda")
+    file.seek(position)
+    if n_scans > _MAX_SCANS:
+        raise UnreadableFile(f"it has {n_scans:,} scans, and the limit is {_MAX_SCANS}")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -331,15 +378,38 @@ def _unusual(image: Image.Image) -> list[str]:
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """Return the image with 8 bits per channel, composited over white if it is transparent."""
     if image.mode.startswith("I"):
-        levels = np.clip(np.asarray(image), 0, 65535).astype(np.float64)
-        return Image.fromarray(np.round(levels / 257).astype(np.uint8))
+        return _convert(image, _from_16_bit)
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        span = float(np.ptp(values)) or 1.0
-        return Image.fromarray(np.round((values - values.min()) / span * 255).astype(np.uint8))
+        ranges = [(part.min(), part.max()) for part in map(_real_values, _strips(image))]
+        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        span = float(high - low) or 1.0
+        return _convert(image, lambda part: np.round((_real_values(part) - low) / span * 255))
     if "transparent" in _unusual(image):
-        return Image.fromarray(over_white(np.asarray(image.convert("RGBA"))))
+        return _convert(image, lambda part: over_white(np.asarray(part.convert("RGBA"))))
     return image
+
+
+def _convert(image: Image.Image, convert: Callable[[Image.Image], Array]) -> Image.Image:
+    """Convert the strips of an image to 8-bit arrays, and return the image that they form."""
+    return Image.fromarray(
+        np.concatenate([convert(part).astype(np.uint8) for part in _strips(image)])
+    )
+
+
+def _strips(image: Image.Image) -> Iterator[Image.Image]:
+    """Yield an image in horizontal strips, so that their conversion takes little memory."""
+    n_rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, n_rows):
+        yield image.crop((0, top, image.width, min(top + n_rows, image.height)))
+
+
+def _from_16_bit(image: Image.Image) -> Array:
+    levels = np.clip(np.asarray(image), 0, 65535).astype(np.float64)
+    return np.asarray(np.round(levels / 257))
+
+
+def _real_values(image: Image.Image) -> Array:
+    return np.nan_to_num(np.asarray(image, dtype=np.float64))
 
 
 def _round(side: float) -> int:

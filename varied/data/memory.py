@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from varied.errors import VariedError
 
 _CGROUP = Path("/sys/fs/cgroup")
+#: The maximum ratio of the unpacked to the packed size of large files.
+MAX_RATIO = 200
+#: The unpacked size up to which an array may exceed the ratio, such as labels that are all zero.
+_SMALL_ARRAY = 64 * 2**20
+_BLOCK = 2**22
 
 
 def free_memory() -> int | None:
@@ -38,6 +47,65 @@ def fits_in_memory(n_bytes: int) -> bool:
     """Return whether an array would take at most half of the available memory, if it is known."""
     free = free_memory()
     return free is None or n_bytes <= free / 2
+
+
+def is_bomb(n_bytes: int, n_packed: int, n_small: int = _SMALL_ARRAY) -> bool:
+    """Return whether a file of ``n_packed`` bytes unpacks to so many bytes that it may be a bomb.
+
+    Arguments:
+        n_bytes: The unpacked size.
+        n_packed: The packed size.
+        n_small: The unpacked size up to which any ratio is possible.
+
+    Example:
+        >>> is_bomb(2**30, 2**20), is_bomb(2**20, 2**10)
+        (True, False)
+    """
+    return n_bytes > n_small and n_bytes > MAX_RATIO * n_packed
+
+
+def check_ratio(
+    n_bytes: int, n_packed: int, what: str, remedy: str, n_small: int = _SMALL_ARRAY
+) -> None:
+    """Check that a file is not a bomb, as `is_bomb` determines.
+
+    Arguments:
+        n_bytes: The unpacked size.
+        n_packed: The packed size.
+        what: The name of the file in the message.
+        remedy: The end of the message, which says what the user can do.
+        n_small: The unpacked size up to which any ratio is possible.
+
+    Raises:
+        VariedError: If it is.
+    """
+    if is_bomb(n_bytes, n_packed, n_small):
+        raise VariedError(
+            f"{what} unpacks to more than {MAX_RATIO} times its size, like a zip bomb; if you "
+            f"trust it, {remedy}."
+        )
+
+
+def read_array(
+    file: IO[bytes],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    order: Literal["C", "F"] = "C",
+) -> npt.NDArray[Any]:
+    """Read an array in blocks, so that memory is used only for bytes that the file contains.
+
+    Raises:
+        ValueError: If there is no array with this shape, or the file contains too few bytes.
+    """
+    x = np.empty(shape, dtype, order)
+    rest = x.reshape(-1, order="A").view(np.uint8).data
+    while rest:
+        block = file.read(min(len(rest), _BLOCK))
+        if not block:
+            raise ValueError(f"{len(rest)} bytes are missing")
+        rest[: len(block)] = block
+        rest = rest[len(block) :]
+    return x
 
 
 def _system_memory() -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import lzma
 import math
 import zipfile
 import zlib
@@ -14,7 +16,7 @@ import numpy.typing as npt
 
 from varied.data.arrays import from_array, from_sparse
 from varied.data.labels import parse_covariates, parse_labels, parse_names
-from varied.data.memory import check_memory
+from varied.data.memory import check_memory, check_ratio, read_array
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, read_error, suggest
 
@@ -28,13 +30,18 @@ _CLASS_NAMES = ("classes", "class_names", "label_names", "target_names")
 KIND_NAME = "varied_kind"
 #: Patterns for the names of one array, or of training and test arrays.
 _PATTERNS = (("{}",), ("{}_train", "{}_test"), ("train_{}", "test_{}"))
+#: For each version of the format, the size of the length of the header, and the reader.
 _HEADER_READERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
+#: The maximum length of a header, as in `numpy.load`.
+_MAX_HEADER = 10_000
+#: The largest character in Unicode, and the range of the surrogates, which are not characters.
+_LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 _ZIP_ERRORS = (
-    *(zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error),
-    *(EOFError, OSError),
+    *(zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, UnicodeDecodeError),
 )
 
 
@@ -45,7 +52,8 @@ def read_npy(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
         VariedError: If the file is corrupted, contains Python objects, or does not fit in memory.
     """
     with path.open("rb") as file:
-        x = _read(file, path.name, path.stat().st_size)
+        n_file = path.stat().st_size
+        x = _read(file, path.name, n_file, n_file)
     return from_array(x, labels, classes, what=path.name)
 
 
@@ -76,7 +84,7 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
         elif len(columns) == 1:
             classes = classes or npz.class_names(*columns.values())
         n_test = len(npz[names[1]]) if len(names) > 1 else 0
-        kind = str(npz[KIND_NAME]) if KIND_NAME in npz.members else ""
+        kind = npz.kind
     data = RawData(x, kind) if kind else from_array(x, what=path.name)
     if columns:
         data = data.with_labels(parse_covariates(columns, len(x), classes))
@@ -103,7 +111,7 @@ class Npz:
             self._zip = zipfile.ZipFile(path)
         except PermissionError as error:
             raise read_error(path, error) from error
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
             raise VariedError(f"{path.name} is corrupted; create or download it again.") from error
         files = [i for i in self._zip.infolist() if i.filename.endswith(".npy")]
         self.members = {i.filename.removesuffix(".npy"): i for i in files}
@@ -122,7 +130,7 @@ class Npz:
         info, what = self.members[name], f"{self.path.name}[{name}]"
         try:
             with self._zip.open(info) as file:
-                return _read(file, what, info.file_size)
+                return _read(file, what, info.file_size, info.compress_size)
         except _ZIP_ERRORS as error:
             raise VariedError(f"{what} is corrupted; create or download it again.") from error
 
@@ -139,18 +147,29 @@ class Npz:
         """
         from scipy import sparse
 
-        form, shape, data = bytes(self["format"].item()).decode(), self["shape"], self["data"]
         try:
+            form, shape, data = self["format"].item().decode(), self["shape"], self["data"]
             if form == "coo":
                 return sparse.coo_matrix((data, (self["row"], self["col"])), shape)
             if form == "dia":
                 return sparse.dia_matrix((data, self["offsets"]), shape)
             classes = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "bsr": sparse.bsr_matrix}
-            return classes[form]((data, self["indices"], self["indptr"]), shape)
-        except (KeyError, TypeError, ValueError) as error:
+            matrix = classes[form]((data, self["indices"], self["indptr"]), shape)
+            matrix.check_format(full_check=True)  # an index outside the matrix crashes SciPy
+            return matrix
+        except VariedError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise VariedError(
                 f"{self.path.name} is not a valid sparse matrix; save it again."
             ) from error
+
+    @property
+    def kind(self) -> str:
+        """The kind of data, or "" if the file does not contain it."""
+        if KIND_NAME not in self.members:
+            return ""
+        return str(self[KIND_NAME])[:40]
 
     def summary(self) -> str:
         """Return a phrase that lists the names of the arrays."""
@@ -221,10 +240,15 @@ class Npz:
         """Return the concatenation of arrays.
 
         Raises:
-            VariedError: If the rows have different shapes.
+            VariedError: If the rows have different shapes, or an array has no axes.
         """
         arrays = [self[name] for name in names]
-        if len({(a.shape[1:], a.ndim > 0) for a in arrays}) > 1:
+        if not all(array.ndim for array in arrays):
+            raise VariedError(
+                f"{self.path.name}[{names[0]}] is a single value; save an array with a value for "
+                "each row."
+            )
+        if len({a.shape[1:] for a in arrays}) > 1:
             shapes = " and ".join(f"{n} {a.shape}" for n, a in zip(names, arrays, strict=True))
             raise VariedError(
                 f"In {self.path.name}, the rows of {shapes} have different shapes; save rows of "
@@ -237,11 +261,17 @@ def _apply(patterns: tuple[str, ...], name: str) -> tuple[str, ...]:
     return tuple(pattern.format(name) for pattern in patterns)
 
 
-def _read(file: IO[bytes], what: str, n_file: int) -> Array:
-    """Read an array after checking that its header matches the file and that it fits in memory."""
+def _read(file: IO[bytes], what: str, n_file: int, n_packed: int) -> Array:
+    """Read an array after checking that its header matches the file and that it fits in memory.
+
+    Arguments:
+        file: The file.
+        what: The name of the array in messages.
+        n_file: The size of the file.
+        n_packed: The size of the file when compressed.
+    """
     try:
-        version = np.lib.format.read_magic(file)
-        shape, fortran_order, dtype = _HEADER_READERS[version](file)
+        shape, fortran_order, dtype = _read_header(file)
     except Exception as error:  # the header is parsed as Python text, which can fail in many ways
         raise VariedError(f"{what} is corrupted or not a NumPy array; save it again.") from error
     if dtype.hasobject:
@@ -249,13 +279,39 @@ def _read(file: IO[bytes], what: str, n_file: int) -> Array:
             f"{what} contains rows of different shapes, or Python objects, which can run code when "
             "they are read; convert all rows to the same shape and save them as a numeric array."
         )
-    count = math.prod(shape)
-    n_bytes = count * dtype.itemsize
+    n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes > n_file:
         raise VariedError(f"{what} is truncated; create or download it again.")
+    check_ratio(n_bytes, n_packed, what, "save it with numpy.savez, which does not compress it")
     check_memory(n_bytes, what, "save fewer or smaller rows")
-    contents = file.read(n_bytes)
-    if len(contents) != n_bytes:
-        raise VariedError(f"{what} is truncated; create or download it again.")
-    x: Array = np.frombuffer(contents, dtype, count=count) if count else np.empty(shape, dtype)
-    return x.reshape(shape[::-1]).T if fortran_order else x.reshape(shape)
+    try:
+        x = read_array(file, shape, dtype, "F" if fortran_order else "C")
+    except ValueError as error:
+        raise VariedError(f"{what} is truncated; create or download it again.") from error
+    if dtype.kind == "U" and not _is_text(x):
+        raise VariedError(f"{what} is corrupted; create or download it again.")
+    return x
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape, whether the order is that of Fortran, and the dtype.
+
+    Raises:
+        ValueError: If there is no such array; other errors are possible as well.
+    """
+    n, read = _HEADER_READERS[np.lib.format.read_magic(file)]
+    length = file.read(n)
+    if int.from_bytes(length, "little") > _MAX_HEADER:
+        raise ValueError("the header is too long")
+    header = file.read(int.from_bytes(length, "little"))
+    shape, fortran_order, dtype = read(io.BytesIO(length + header))
+    if dtype.itemsize == 0 or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError("the array is not valid")
+    return shape, fortran_order, dtype
+
+
+def _is_text(x: Array) -> bool:
+    """Return whether an array of strings contains only characters of Unicode."""
+    codes = x.reshape(-1, order="A").view(x.dtype.str[0] + "u4")
+    first, last = _SURROGATES
+    return not ((codes > _LAST_CHARACTER) | (codes >= first) & (codes <= last)).any()

@@ -23,6 +23,11 @@ class Problem:
     reason: str
 
 
+def printable(name: str) -> str:
+    """Return a name with control characters replaced, since names are printed on terminals."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
 def describe_problems(problems: Sequence[Problem], limit: int = 3) -> str:
     """Return a sentence with the number of examples that cannot be read, and the first of them.
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from varied.data.arrays import from_array, from_sparse, from_tensor
 from varied.data.catalog import CATALOG
-from varied.data.codecs import CODECS, Codec
+from varied.data.codecs import CODECS, Codec, check_rows
 from varied.data.file_folder import read_folder, read_single, read_zip
 from varied.data.idx import is_idx, is_idx_folder, read_idx, read_idx_folder
 from varied.data.labels import parse_covariates, parse_labels, parse_names
@@ -252,7 +252,9 @@ def _read_path(path: Path, labels: Any, classes: Classes, options: dict[str, Any
     if suffix == ".zip":
         return read_zip(path, labels, classes, **options)
     if suffix in _READERS:
-        return _READERS[suffix](path, labels, classes)
+        data = _READERS[suffix](path, labels, classes)
+        check_rows(data, path.name)
+        return data
     codec = _codec_of_file(path)
     if codec is not None and codec.reads_folders:
         return read_single(path, codec, labels, classes, **options)

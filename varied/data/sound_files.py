@@ -7,7 +7,8 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, gcd
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +31,9 @@ _MIN_RATE, _MAX_RATE, _MAX_DEFAULT_RATE = 4000, 48_000, 16_000
 _MAX_FILE_SECONDS, _MAX_DEFAULT_SECONDS = 600.0, 4.0
 #: The range of the sample rate of a file, and its maximum number of samples in all channels.
 _MIN_FILE_RATE, _MAX_FILE_RATE, _MAX_FILE_SAMPLES = 1000, 768_000, 100_000_000
+#: The maximum factor of resampling, on which the length of the filter depends; the ratio of sample
+#: rates without a common divisor, such as 16,000 to 767,999, is rounded.
+_MAX_FACTOR = 50_000
 #: The quantile of the durations that becomes the common duration.
 _QUANTILE = 0.95
 #: The number of frames of a recording is a multiple of this, for networks that halve it repeatedly.
@@ -257,12 +261,12 @@ def _convert(samples: Array, own_rate: int, rate: int) -> Sound:
     if not np.isfinite(samples).all():
         raise UnreadableFile("it contains NaN or infinity")
     changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
-    wave = samples.mean(1)
+    wave = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
     if own_rate != rate:
         from scipy.signal import resample_poly  # takes long to import
 
-        common = gcd(own_rate, rate)
-        wave = resample_poly(wave, rate // common, own_rate // common)
+        ratio = Fraction(rate, own_rate).limit_denominator(_MAX_FACTOR)
+        wave = resample_poly(wave, ratio.numerator, ratio.denominator)
         changes.append(f"resampled to {rate:,} Hz")
     if not len(wave):
         raise UnreadableFile("it contains no samples")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from varied import atomic_io, compression
 from varied.compression.baselines import baseline_sizes
-from varied.errors import VariedError, read_error
+from varied.errors import VariedError
 from varied.evaluate.image_similarity import psnr
 from varied.models import LatentModel
 from varied.runs.base import RunBase
@@ -133,10 +133,7 @@ def decompress(run: RunBase, path: Path | str) -> Result:
     Raises:
         VariedError: If the file is corrupted, or was compressed with a different run.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise read_error(path, error) from None
+    data = atomic_io.read_bytes(Path(path))
     model = run.original_model()
     _is_lossless(run, model)
     x, notes = compression.decompress(model, data)

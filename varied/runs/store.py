@@ -158,9 +158,10 @@ class Store:
                 f"{self.folder} does not contain a run; list all runs with `varied runs`."
             )
         self.manifest.check("spec.toml")
+        text = atomic_io.read_text(self / "spec.toml")
         try:
-            return tomllib.loads((self / "spec.toml").read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
+            return tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
             raise VariedError(
                 f"{self / 'spec.toml'} is not valid TOML ({error}); restore the file."
             ) from None

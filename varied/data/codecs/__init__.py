@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from varied.data.codecs.arrays import ArrayCodec
 from varied.data.codecs.base import Codec
 from varied.data.codecs.images import ImageCodec, is_nearly_binary
@@ -19,6 +21,7 @@ from varied.data.codecs.options import check_options, option_names
 from varied.data.codecs.sounds import SoundCodec
 from varied.data.codecs.tables import TableCodec
 from varied.data.raw_data import RawData
+from varied.errors import VariedError
 from varied.registry import find
 from varied.stored_values import read_variant
 
@@ -30,6 +33,7 @@ __all__ = [
     "MoleculeCodec",
     "SoundCodec",
     "TableCodec",
+    "check_rows",
     "fit_codec",
     "is_nearly_binary",
     "open_codec",
@@ -58,6 +62,32 @@ def fit_codec(data: RawData, **options: Any) -> Codec:
     codec: type[Codec] = find("data", data.kind, CODECS)
     check_options(options, option_names(codec.fit), f"the {data.kind} codec")
     return codec.fit(data, **options)
+
+
+def check_rows(data: RawData, what: str) -> None:
+    """Check that an array that was stored with its kind contains rows of that kind.
+
+    Arguments:
+        data: The rows, as stored.
+        what: The name of the file in the message.
+
+    Raises:
+        VariedError: If it does not, or there is no such kind.
+    """
+    x, codec = data.x, find("data", data.kind, CODECS)
+    is_real = x.dtype.kind in "iuf" and x.ndim > 1 and not np.isinf(x).any()
+    is_valid = {
+        "image": data.is_image and (x.ndim == 3 or x.shape[3] == 3),
+        "array": is_real,
+        "sound": is_real and x.ndim == 2 and not np.isnan(x).any(),
+        "table": False,
+        "molecules": False,
+    }
+    if not x.size or not is_valid.get(data.kind, True):
+        raise VariedError(
+            f"{what} does not contain valid {codec.noun}, although it states the kind "
+            f"'{data.kind}'; save it again."
+        )
 
 
 def open_codec(values: Mapping[str, Any]) -> Codec:

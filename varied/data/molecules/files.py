@@ -11,7 +11,7 @@ import numpy as np
 
 from varied.data.molecules.chemistry import import_chemistry, scaffold
 from varied.data.molecules.parsing import parse
-from varied.data.raw_data import Problem, RawData
+from varied.data.raw_data import Problem, RawData, printable
 from varied.errors import VariedError
 
 #: The extensions of files that contain only molecules.
@@ -203,7 +203,7 @@ def _list(words: Sequence[str]) -> str:
 
 def _name(molecule: MoleculeText, form: str) -> str:
     text = molecule.text if form == "smiles" else molecule.text.partition("\n")[0]
-    return f"{molecule.where} ({text[:60].strip() or 'empty'})"
+    return f"{molecule.where} ({printable(text[:60].strip()) or 'empty'})"
 
 
 def _no_molecules(problems: Sequence[Problem]) -> str:

@@ -16,7 +16,7 @@ from varied.data.tables.dialect import TableDialect
 from varied.data.tables.formulas import escape_formula, unescape_formula
 from varied.data.tables.merge_notes import list_names
 from varied.data.tables.text_columns import is_number
-from varied.data.tables.typed_column import check_unique
+from varied.data.tables.typed_column import check_unique, check_width
 from varied.errors import VariedError
 
 #: A mapping from the first bytes of a binary file to its format and a remedy.
@@ -100,10 +100,11 @@ def read_cells(
         the user, one sentence each.
 
     Raises:
-        VariedError: If rows differ in length, a quote is not closed, there are no rows below the
-            header, or there are duplicate column names.
+        VariedError: If there are too many columns, rows differ in length, a quote is not closed,
+            there are no rows below the header, or there are duplicate column names.
     """
     delimiter = _sniff_delimiter(text, prefer_tab)
+    check_width(_first_line(text).count(delimiter) + 1, name)
     rows, notes = _parse(text, name, delimiter)
     if "'" in text:
         rows = {number: list(map(unescape_formula, row)) for number, row in rows.items()}
@@ -211,7 +212,7 @@ def _records(text: str, delimiter: str, quoting: int) -> tuple[Rows, str]:
 
 
 def _reader(text: str, delimiter: str, quoting: int, strict: bool = False) -> Iterable[list[str]]:
-    header = text.lstrip().partition("\n")[0]
+    header = _first_line(text)
     return csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
@@ -221,13 +222,18 @@ def _reader(text: str, delimiter: str, quoting: int, strict: bool = False) -> It
     )
 
 
+def _first_line(text: str) -> str:
+    return text.lstrip().partition("\n")[0]
+
+
 def _name_columns(header: list[str]) -> list[str]:
     """Assign names to unnamed columns, in place, and return notes."""
-    unnamed = []
+    unnamed, names = [], set(header)
     for i, name in enumerate(header):
         if not name.strip():
             header[i] = f"column {i + 1}"
-            while header[i] in header[:i] + header[i + 1 :]:
+            while header[i] in names:
                 header[i] += "_"
+            names.add(header[i])
             unnamed.append(header[i])
     return [f"Unnamed columns are named {list_names(unnamed)}."] * bool(unnamed)

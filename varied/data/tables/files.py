@@ -11,18 +11,24 @@ from typing import Any
 import pandas as pd
 
 from varied.atomic_io import atomic_write
-from varied.data.memory import check_memory
+from varied.data.memory import check_memory, check_ratio
 from varied.data.tables.csv_text import decode, encode, format_csv, read_cells
 from varied.data.tables.dialect import SUFFIXES, TableDialect, table_suffix
 from varied.data.tables.frames import from_frame, import_library, to_arrow
 from varied.data.tables.merge_notes import list_names
 from varied.data.tables.text_columns import format_column, infer_decimal, parse_column
-from varied.data.tables.typed_column import Table, TypedColumn, assemble
+from varied.data.tables.typed_column import Table, TypedColumn, assemble, check_width
 from varied.errors import VariedError, read_error
 
 #: The peak memory while a text file is read, as a multiple of the file size.
 _MEMORY_FACTOR = 20
 _BLOCK = 2**24
+#: The unpacked sizes up to which a compressed text, and the cells of a Parquet or Feather file, may
+#: exceed the ratio to the size of the file at which it is refused.
+_SMALL_TEXT, _SMALL_CELLS = 2**24, 2**28
+_CELL_BYTES = 16
+#: The first bytes of a Feather file of version 2.
+_FEATHER = b"ARROW1"
 _REMEDY = "use fewer rows or columns"
 
 
@@ -94,7 +100,7 @@ def read_bytes(path: Path, is_compressed: bool) -> bytes:
     """Read a text file, which may be compressed with gzip, if it fits in memory.
 
     Raises:
-        VariedError: If it does not fit, is corrupted, or cannot be read.
+        VariedError: If it does not fit, is corrupted or a zip bomb, or cannot be read.
     """
     try:
         if not is_compressed:
@@ -106,6 +112,8 @@ def read_bytes(path: Path, is_compressed: bool) -> bytes:
                 blocks.append(block)
                 size += len(block)
                 check_memory(size * _MEMORY_FACTOR, path.name, _REMEDY)
+                n_packed = path.stat().st_size
+                check_ratio(size, n_packed, path.name, "unpack it with gunzip", _SMALL_TEXT)
         return b"".join(blocks)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise VariedError(f"{path.name} is corrupted; create or download it again.") from error
@@ -124,21 +132,42 @@ def _missing_notes(columns: dict[str, TypedColumn]) -> list[str]:
 def _read_arrow(path: Path, suffix: str) -> Any:
     pa = import_library("pyarrow")
     module = import_library(f"pyarrow.{suffix[1:]}")
-    size = path.stat().st_size * _MEMORY_FACTOR
+    n_file = path.stat().st_size
     try:
-        if suffix == ".parquet":
-            metadata = module.read_metadata(path)
-            groups = map(metadata.row_group, range(metadata.num_row_groups))
-            n_cells = metadata.num_rows * metadata.num_columns
-            size = max(4 * sum(group.total_byte_size for group in groups), 16 * n_cells)
-        check_memory(size, path.name, _REMEDY)
-        return module.read_table(path)
+        n_cells, n_bytes = _arrow_size(path, module if suffix == ".parquet" else None)
+        remedy = "read it with pandas, and pass the DataFrame"
+        check_ratio(_CELL_BYTES * n_cells, n_file, path.name, remedy, _SMALL_CELLS)
+        check_memory(max(4 * n_bytes, _CELL_BYTES * n_cells), path.name, _REMEDY)
+        table = module.read_table(path)
     except PermissionError as error:
         raise read_error(path, error) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise VariedError(
             f"{path.name} is corrupted or not a {suffix[1:].title()} file; save it again."
         ) from error
+    check_width(table.num_columns, path.name)
+    return table
+
+
+def _arrow_size(path: Path, parquet: Any) -> tuple[int, int]:
+    """Return the number of cells and the unpacked size in bytes that the metadata state.
+
+    Arguments:
+        path: The file.
+        parquet: The module ``pyarrow.parquet``, or None for a Feather file, of which only the
+            number of cells is stated; the unpacked size is an estimate.
+    """
+    if parquet is not None:
+        metadata = parquet.read_metadata(path)
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        n_bytes = sum(group.total_byte_size for group in groups)
+        return metadata.num_rows * metadata.num_columns, n_bytes
+    n_bytes = path.stat().st_size * _MEMORY_FACTOR // 4
+    with path.open("rb") as file:
+        if file.read(len(_FEATHER)) != _FEATHER:  # version 1 of Feather is never compressed
+            return 0, n_bytes
+    dataset = import_library("pyarrow.dataset").dataset(path, format="feather")
+    return dataset.count_rows() * len(dataset.schema), n_bytes
 
 
 def _write_arrow(frame: pd.DataFrame, path: Path, dialect: TableDialect, suffix: str) -> Path:

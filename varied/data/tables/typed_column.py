@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from varied.data.tables.merge_notes import list_names, merge_notes
 from varied.data.tables.number_styles import NumberStyle
 from varied.errors import VariedError
 
+#: The maximum number of columns of a file; inferring the type of each takes about a millisecond.
+_MAX_COLUMNS = 100_000
 #: Above this value, float64 cannot represent every integer.
 LARGEST_INTEGER = 2**53
 
@@ -71,13 +74,26 @@ def large_integer_note(name: object) -> str:
     return f"Column '{truncate(name)}' is read as text, because it has integers beyond 2^53."
 
 
+def check_width(n_columns: int, table: str) -> None:
+    """Check that a file does not have too many columns.
+
+    Raises:
+        VariedError: If it has.
+    """
+    if n_columns > _MAX_COLUMNS:
+        raise VariedError(
+            f"{table} has {n_columns:,} columns, and the limit is {_MAX_COLUMNS:,}; save the "
+            "numbers as an array with numpy.save, or use fewer columns."
+        )
+
+
 def check_unique(names: list[str], table: str) -> None:
     """Check that the column names of a table are unique.
 
     Raises:
         VariedError: If a name occurs more than once; the message lists the duplicates.
     """
-    duplicates = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+    duplicates = [name for name, n in Counter(names).items() if n > 1]
     if duplicates:
         raise VariedError(
             f"{table} has duplicate column names ({list_names(duplicates)}); rename the columns so "
