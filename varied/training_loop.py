@@ -29,6 +29,8 @@ from varied.training_step import TrainingStep
 PATIENCE = 50
 #: The number of rows from which codebooks and pseudo-inputs are initialized.
 INIT_ROWS = 2048
+#: The maximum number of elements of these rows, unless a single batch has more.
+_MAX_INIT_ELEMENTS = 2**25
 #: The number of weights, or of elements of a batch, above which the memory of a step is estimated.
 _LARGE = 2**24
 #: A weight, its gradient and two moments are float32 numbers.
@@ -229,7 +231,10 @@ def _num_steps(plan: Plan, steps_per_epoch: int) -> float:
 def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -> Setup:
     """Initialize the parts that depend on data, and return the fastest setup."""
     first = batches.at(0).to("cpu")
+    with _restored_buffers(step):
+        _check_step_memory(step, first)
     count = math.ceil(INIT_ROWS / plan.batch_size)
+    count = max(1, min(count, _MAX_INIT_ELEMENTS // first.x.numel()))
     init = [batches.at(index) for index in range(count)]
     c = None if init[0].c is None else torch.cat([b.c for b in init if b.c is not None])
     seed_torch(plan.seed, "begin", 0)
@@ -240,7 +245,6 @@ def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -
         return loss
 
     with _restored_buffers(step):
-        _check_step_memory(step, first)
         return runtime.autotune(step, compute_loss, plan, total)
 
 
