@@ -105,7 +105,7 @@ class _ElementCounter(TorchFunctionMode):
             size = _largest(args)
             if size <= _MAX_SIZE:
                 without_memory = func(*args, **kwargs | {"device": "meta"})
-        elif func in _OUTER and max(x.numel() for x in args if isinstance(x, Tensor)) > _SMALL:
+        elif func in _OUTER and max(map(_num_elements, args)) > _SMALL:
             on_meta = (x.to("meta") if isinstance(x, Tensor) else x for x in args)
             without_memory = func(*on_meta, **kwargs)
         else:
@@ -124,6 +124,10 @@ class _ElementCounter(TorchFunctionMode):
         if self.is_exceeded and size > _SMALL:
             return without_memory
         return func(*args, **kwargs)
+
+
+def _num_elements(value: Any) -> int:
+    return value.numel() if isinstance(value, Tensor) else 0
 
 
 def _largest(arguments: Any) -> int:

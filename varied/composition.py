@@ -77,16 +77,19 @@ def compose(
     return build_within_memory(build, max_weights)
 
 
-def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> Prior:
+def compose_prior(
+    spec: Spec, part: Part, encoder: ConditionalDistribution, *, max_weights: float = math.inf
+) -> Prior:
     """Build a prior for the latent variables of an existing model.
 
     Arguments:
         spec: The spec of the model.
         part: The prior and its settings.
         encoder: The encoder of the model.
+        max_weights: The number of weights above which a large prior is refused.
 
     Raises:
-        VariedError: If the prior or a setting does not exist.
+        VariedError: If the prior or a setting does not exist, or the prior does not fit in memory.
     """
 
     def build() -> Prior:
@@ -96,7 +99,7 @@ def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> P
             prior.attach(encoder)
         return prior
 
-    return build_within_memory(build)
+    return build_within_memory(build, max_weights)
 
 
 def _factory(spec: Spec, shape: Shape) -> PartFactory:

@@ -30,6 +30,8 @@ from varied.training_step import TrainingStep
 PATIENCE = 50
 #: The number of rows from which codebooks and pseudo-inputs are initialized.
 INIT_ROWS = 2048
+#: The maximum number of elements of these rows, unless a single batch has more.
+_MAX_INIT_ELEMENTS = 2**25
 #: The key for the moving average of a parameter in the optimizer state.
 AVERAGE = "average"
 
@@ -253,7 +255,10 @@ def _num_steps(plan: Plan, steps_per_epoch: int) -> float:
 def _start(step: TrainingStep, batches: BatchSource, plan: Plan, state: TrainingState) -> None:
     """Initialize the parts that depend on data, and choose the setup."""
     first = batches.at(0).to("cpu")
+    with _restored_buffers(step):
+        state.batch_parts = count_batch_parts(step, first)
     count = math.ceil(INIT_ROWS / plan.batch_size)
+    count = max(1, min(count, _MAX_INIT_ELEMENTS // first.x.numel()))
     init = [batches.at(index) for index in range(count)]
     c = None if init[0].c is None else torch.cat([b.c for b in init if b.c is not None])
     seed_torch(plan.seed, "begin", 0)
@@ -264,7 +269,6 @@ def _start(step: TrainingStep, batches: BatchSource, plan: Plan, state: Training
         return loss
 
     with _restored_buffers(step):
-        state.batch_parts = count_batch_parts(step, first)
         first = first.split(state.batch_parts)[0]
         while state.setup is None:
             try:

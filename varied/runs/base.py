@@ -32,7 +32,7 @@ from varied.training_step import Step
 #: The number of rows in a batch that is passed through the model.
 BATCH_ROWS = 500
 #: The maximum number of elements that are created to build a model, for each stored weight.
-_TENSORS_PER_WEIGHT = 16
+_MAX_ELEMENTS_PER_WEIGHT = 16
 
 
 class RunBase:
@@ -68,11 +68,9 @@ class RunBase:
         Raises:
             VariedError: If the run has not been trained.
         """
+        limit = _MAX_ELEMENTS_PER_WEIGHT * self.store.num_bytes / 4  # weights are float32
         self.model, self.objective = compose(
-            self.spec,
-            self.codec.shape,
-            self.codec.domain,
-            max_weights=_TENSORS_PER_WEIGHT * self.store.num_bytes / 4,
+            self.spec, self.codec.shape, self.codec.domain, max_weights=limit
         )
         if self.store.is_trained:
             self.store.read_weights("model.safetensors", self.model)
@@ -83,7 +81,7 @@ class RunBase:
         part = self.store.read_prior()
         if part is not None:
             model = require_vae(self.model)
-            model.prior = compose_prior(self.spec, part, model.encoder)
+            model.prior = compose_prior(self.spec, part, model.encoder, max_weights=limit)
             self.store.read_weights("prior.safetensors", model.prior)
 
     def original_model(self) -> LatentModel:
