@@ -245,7 +245,7 @@ def test_each_column_has_its_own_interval_scale(factors, ratios, tmp_path):
     frame = pd.DataFrame(random.normal(size=(300, 2)), columns=["a", "b"])
     frame = frame.mask(random.random(frame.shape) < 0.2)
     run = train_quickly(frame, steps=30, out=tmp_path / "columns")
-    assert len(run.store.read_calibration("imputation_scale")) == 2
+    assert len(run.store.read_calibration("imputation_scale", 2)) == 2
 
     def widths(scale):
         text = json.dumps({"imputation_scale": scale})
@@ -260,7 +260,7 @@ def test_each_column_has_its_own_interval_scale(factors, ratios, tmp_path):
 def test_categories_need_no_interval_calibration(tmp_path):
     frame = pd.DataFrame({"a": ["x", "y"] * 40, "b": ["u", "u", "v", "v"] * 20})
     run = train_quickly(frame, steps=5, threads=1, out=tmp_path / "categories")
-    assert run.store.read_calibration("imputation_scale") == []
+    assert run.store.read_calibration("imputation_scale", 0) == []
     assert (run.folder / "calibration.json").is_file()
 
 

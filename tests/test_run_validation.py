@@ -60,7 +60,13 @@ def test_an_altered_run_works_or_is_refused_in_one_sentence(runs, file, n):
         ("table", "codec.json", '"delimiter": ","', '"delimiter": 1', "x.dialect.delimiter: 1 is"),
         ("table", "data.json", '"train": 9', '"train": -"', "is not valid JSON"),
         ("table", "data.json", '"options": {', '"options": 3, "o": {', "options: 3 is not a map"),
-        ("table", "calibration.json", '"imputation', '"imputation_scale": [1, 2], "', "numbers of"),
+        (
+            "table",
+            "calibration.json",
+            '"imputation',
+            '"imputation_scale": [1, 2], "',
+            "non-negative numbers",
+        ),
         ("table", "spec.toml", "format = 2", 'format = "2"', "format: '2' is not an integer"),
     ],
 )

@@ -260,7 +260,9 @@ class Store:
                 with stored_in(path, f".{key}"):
                     factors = read_value(values, tuple[float, ...])
                 if len(factors) not in (1, n) or min(factors, default=0) < 0:
-                    raise InvalidValue(f".{key}", f"{n} numbers of at least 0 are required", path)
+                    raise InvalidValue(
+                        f".{key}", f"{n} non-negative numbers, or one, are required", path
+                    )
                 return list(factors)
         return [1.0]
 

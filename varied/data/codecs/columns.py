@@ -317,7 +317,7 @@ class CategoricalColumn(LearnedColumn):
     def __post_init__(self) -> None:
         super().__post_init__()
         levels = (*self.levels, *self.rare)
-        self._check(len(self.levels) > 0 and len(set(levels)) == len(levels), "equal or no levels")
+        self._check(len(set(levels)) == len(levels), "equal levels")
         self._check(len(self.counts) == len(self.rare), "rare levels without counts")
         self._check(min(self.counts, default=1) > 0, "counts that are not positive")
         self._check_cells(levels)
