@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from varied.cli import app
 from varied.data.tables import TableDialect, raw_csv, read_table, write_table
 from varied.data.tables.formulas import escape_formula, unescape_formula
+from varied.data.tables.number_styles import NumberStyle
 from varied.runs.classification import Classes
 from varied.runs.encoding import Encoding
 
@@ -105,7 +106,7 @@ def test_a_table_of_formulas_is_restored(tmp_path, suffix):
 def test_numbers_are_never_escaped(tmp_path):
     columns = {"float": [-1.5, np.nan], "integer": [-2, -3], "text": ["-5", "-x"]}
     frame = pd.DataFrame(columns | {"money": [-5, -1234], "date": pd.to_datetime(["2024"] * 2)})
-    style = {"money": {"prefix": "$", "thousands": ","}}
+    style = {"money": NumberStyle(prefix="$", thousands=",")}
     path = write_table(frame, tmp_path / "t.csv", TableDialect(styles=style))
     assert cells(path)[1:] == [
         ["-1.5", "-2", "-5", "-$5", "2024-01-01"],
@@ -115,7 +116,8 @@ def test_numbers_are_never_escaped(tmp_path):
 
 def test_formulas_of_a_dialect_are_escaped(tmp_path):
     frame = pd.DataFrame({"x": [None, "a"], "y": [-1.0, 2.0]})
-    dialect = TableDialect(missing={"x": "=1"}, styles={"y": {"suffix": "+cmd|' /C calc'!A0"}})
+    style = NumberStyle(suffix="+cmd|' /C calc'!A0")
+    dialect = TableDialect(missing={"x": "=1"}, styles={"y": style})
     path = write_table(frame, tmp_path / "t.csv", dialect)
     assert [row[0] for row in cells(path)] == ["x", "'=1", "a"]
     assert cells(path)[1][1][0] == "'"
