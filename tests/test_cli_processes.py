@@ -108,6 +108,7 @@ def test_training_is_saved_if_the_reader_of_the_output_ends(source, tmp_path):
     assert re.fullmatch(r"Saved at step \d+; resume with the same command: varied .*\n", error)
 
 
+@pytest.mark.slow
 def test_only_one_process_trains_in_a_folder(source, tmp_path):
     folder = tmp_path / "run"
     first = start_training(source, folder)
@@ -122,6 +123,7 @@ def test_only_one_process_trains_in_a_folder(source, tmp_path):
     assert "Traceback" not in out
 
 
+@pytest.mark.slow
 def test_training_needs_no_output(source, tmp_path):
     words = shlex.join(training_words(source, tmp_path / "run")).replace("400", "4", 1)
     result = run_shell(f"$PYTHON -m varied {words} >&- 2>&-")

@@ -250,6 +250,7 @@ def test_each_column_has_its_own_interval_scale(factors, ratios, tmp_path):
     def widths(scale):
         text = json.dumps({"imputation_scale": scale})
         (run.folder / "calibration.json").write_text(text)
+        run.store.manifest.accept()
         draws = np.stack([draw.to_numpy() for draw in run.impute(frame).draws])
         return draws.std(0)[frame.isna().to_numpy().any(1)].sum(0)
 
