@@ -118,7 +118,7 @@ def test_a_deterministic_plan_measures_nothing(measurements):
 
 
 def test_a_deterministic_plan_has_no_time_limit():
-    with pytest.raises(VariedError, match="minutes=2 cannot be combined with deterministic"):
+    with pytest.raises(VariedError, match="A deterministic training run cannot have minutes=2"):
         Plan(deterministic=True, minutes=2)
 
 

@@ -240,8 +240,8 @@ class Plan:
                 )
         if self.deterministic and self.minutes:
             raise VariedError(
-                f"minutes={self.minutes:g} cannot be combined with deterministic, since the number "
-                "of steps would depend on the speed; use epochs or steps."
+                f"A deterministic training run cannot have minutes={self.minutes:g}, since the "
+                "number of steps would depend on the speed; use epochs or steps."
             )
         for name in ("batch_size", "lr", "grad_clip"):
             if not getattr(self, name) > 0:
