@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from varied.training import prepare
+
 SMALL = {"width": 32, "batch_size": 32, "steps": 30, "threads": 1, "precision": "float32"}
 
 
@@ -22,3 +24,8 @@ def save_bar_images(path, seed=0):
     x, labels = bar_images(seed=seed)
     np.savez(path, x=x, labels=labels)
     return path
+
+
+def prepare_bars(data, out, **options):
+    """Prepare a short training run on bar images."""
+    return prepare(data, out=out, **SMALL | {"latent": 3} | options)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from bar_images import SMALL, save_bar_images
+from bar_images import prepare_bars, save_bar_images
 from quick_training import train_to_end
 
 from varied import atomic_io
@@ -19,7 +19,7 @@ from varied.errors import DataWarning, VariedError
 from varied.runs import Run
 from varied.runs.manifest import FILES, Manifest
 from varied.tensor_io import read_tensors, to_bytes
-from varied.training import Interrupted, prepare
+from varied.training import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,6 @@ def trained(data, tmp_path_factory):
 def run(trained, data, tmp_path):
     """Return a copy of a trained run."""
     return Run(trained.save(tmp_path / "copy"), data)
-
-
-def prepare_bars(data, out, **options):
-    return prepare(data, out=out, **SMALL | {"latent": 3} | options)
 
 
 def damage(path):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from bar_images import SMALL, save_bar_images
+from bar_images import prepare_bars, save_bar_images
 from quick_training import train_to_end
 
 from varied.errors import VariedError
@@ -41,10 +41,6 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
     return train_to_end(prepare_bars(data, tmp_path_factory.mktemp("runs") / "bars"))
-
-
-def prepare_bars(data, out, **options):
-    return prepare(data, out=out, **SMALL | {"latent": 3} | options)
 
 
 def interrupt(job, step):
