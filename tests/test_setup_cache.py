@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ class Measurements:
         self.values = [1.0, 0.5, 0.7, 1.0, 2.0, 0.7]
         self.n = 0
 
-    def __call__(self, call, repeats):
+    def __call__(self, call, repeats, clock):
         self.n += 1
         return self.values[(self.n - 1) % 6]
 
@@ -64,6 +65,19 @@ def test_other_steps_are_measured_separately(measurements, change):
     autotune()
     autotune(**change)
     assert measurements.n > 3
+
+
+def test_one_thread_is_timed_without_the_time_of_other_programs(monkeypatch):
+    step = torch.nn.Linear(3, 2)
+
+    def wait_for_other_programs():
+        time.sleep(0.02)
+        return step(torch.ones(3)).sum()
+
+    plan = Plan(threads=1)
+    timings = runtime._measure_setups(step, wait_for_other_programs, plan, 2, patience=60)
+    assert timings.keys() == {("float32", 1), ("bfloat16", 1)}
+    assert max(timings.values()) < 0.01
 
 
 def test_settings_that_change_the_duration_are_distinguished(measurements):
