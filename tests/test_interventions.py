@@ -17,7 +17,8 @@ from varied.runs import Run
 from varied.spec import Plan
 from varied.training import Interrupted, monitor, prepare
 from varied.training.finalize import _interventions
-from varied.training_loop import PATIENCE, NonFiniteGradients, TrainingState, train
+from varied.training_loop import PATIENCE, NonFiniteGradients, train
+from varied.training_state import TrainingState
 from varied.training_step import TrainingStep
 
 SMALL = {"width": 8, "batch_size": 16, "threads": 1, "precision": "float32", "compile": "no"}

@@ -19,10 +19,10 @@ from varied.composition import compose
 from varied.errors import VariedError
 from varied.evaluate import Estimate
 from varied.evaluate.active_units import negative_kl_warning
-from varied.runs.checkpoint import read_state
 from varied.spec import Spec
 from varied.stored_values import Scalar, read_fields, read_value, stored_in
 from varied.tensor_io import write_tensors
+from varied.training_state import TrainingState
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,9 @@ def test_invalid_notes_of_a_fitted_prior_are_refused(runs, tmp_path, notes):
 )
 def test_the_state_in_a_checkpoint_is_checked(name, value):
     state = {"step": 3, "total": None, "anchor": [0, 0.0], "setup": None, "moments": {}}
-    assert read_state(state).step == 3
+    assert TrainingState.from_values(state).step == 3
     with pytest.raises(VariedError, match=name):
-        read_state(state | {name: value})
+        TrainingState.from_values(state | {name: value})
 
 
 # Values

@@ -17,7 +17,7 @@ from varied.spec import Plan
 from varied.tensor_io import read_tensors
 from varied.training import prepare
 from varied.training.finalize import _changed_threads
-from varied.training_loop import TrainingState
+from varied.training_state import TrainingState
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ class Measurements:
 def measurements(monkeypatch):
     fake = Measurements()
     monkeypatch.setattr(runtime, "_seconds_per_step", fake)
-    monkeypatch.setattr(runtime, "_num_cores", lambda: 2)
+    monkeypatch.setattr(runtime, "num_cores", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     return fake
 

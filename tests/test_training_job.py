@@ -18,7 +18,7 @@ from varied.runs import Store
 from varied.tensor_io import read_tensors
 from varied.training import Interrupted, prepare
 from varied.training.monitor import RunMonitor, total_loss
-from varied.training_loop import TrainingState
+from varied.training_state import TrainingState
 
 #: A program that trains a run and prints the number of each step.
 PROGRAM = """

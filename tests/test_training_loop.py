@@ -19,7 +19,8 @@ from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.seeding import seed_torch
 from varied.spec import Plan, Spec
-from varied.training_loop import PATIENCE, TrainingState, ema_weights, train
+from varied.training_loop import PATIENCE, ema_weights, train
+from varied.training_state import TrainingState
 from varied.training_step import Step
 
 SHAPE, ROWS, BATCH_SIZE = (1, 6, 5), 50, 16

@@ -161,7 +161,7 @@ def autotune(
     if plan.deterministic:
         precision = "float32" if plan.precision == "auto" else plan.precision
         return Setup("cpu", precision, plan.threads or 1, plan.compile == "yes")
-    max_threads = min(_num_cores(), torch.get_num_threads())
+    max_threads = min(num_cores(), torch.get_num_threads())
     key = _describe_step(step, plan, max_threads)
     timings = setup_cache.read_timings(key)
     if timings is None:
@@ -217,7 +217,8 @@ def _describe_step(step: nn.Module, plan: Plan, max_threads: int) -> dict[str, A
     return {"machine": machine, "shapes": shapes, "choices": choices, "settings": settings}
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # on macOS and Windows

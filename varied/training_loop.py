@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -20,10 +20,13 @@ from varied import runtime
 from varied.data.batches import Batch
 from varied.errors import VariedError
 from varied.nonfinite import find_nonfinite
-from varied.runtime import ComputeLoss, Setup
+from varied.process_group import Group, current_group, use_group
+from varied.runtime import ComputeLoss
 from varied.seeding import seed_torch
 from varied.spec import Plan
 from varied.step_memory import count_batch_parts
+from varied.synchronization import Synchronizer
+from varied.training_state import TrainingState
 from varied.training_step import TrainingStep
 
 #: The number of consecutive steps without a finite gradient after which training fails.
@@ -44,93 +47,6 @@ class BatchSource(Protocol):
     def at(self, step: int) -> Batch:
         """Return the batch for a step."""
         ...
-
-
-@dataclass
-class TrainingState:
-    """The state with which an interrupted run continues as if it had not been interrupted.
-
-    It does not contain random numbers or batches, since they depend only on the step.
-
-    Arguments:
-        step: The number of completed steps.
-        seconds: The time spent in training steps.
-        skipped: The number of steps that were skipped because their gradient was not finite.
-        total: The current estimate of the total number of steps. A time budget is converted to
-            steps with the measured speed.
-        anchor: The (step, progress) at which ``total`` was last set.
-        anchor_seconds: The ``seconds`` at which ``total`` was last set.
-        limit: An upper bound on the progress until ``total`` is set again, so that a single
-            unusually fast or slow step does not distort the schedules of the next thousand steps.
-        num_bad_checks: The number of evaluations on validation rows since the lowest loss.
-        cooldown_start: The step at which training was shortened by `shorten`, or 0.
-        restored_step: The step from which the weights were restored at ``cooldown_start``.
-        setup: The compute settings, which are measured at the start of the run.
-        batch_parts: The number of parts of a batch whose gradients are computed one after the other
-            and added, which is doubled whenever the memory is exhausted.
-        rollbacks: The number of times that training went back to an earlier checkpoint because of
-            gradients that were not finite.
-        lr_factor: The factor of the learning rate, which is halved in each of these cases.
-        steps_by_threads: The number of steps by the number of threads, which is reduced while other
-            programs use the cores.
-        moments: The tensors of the optimizer by parameter name, including the moving averages of
-            the weights.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    skipped: int = 0
-    total: float = math.inf
-    anchor: tuple[int, float] = (0, 0.0)
-    limit: float = 1.0
-    anchor_seconds: float = 0.0
-    num_bad_checks: int = 0
-    cooldown_start: int = 0
-    restored_step: int = 0
-    setup: Setup | None = None
-    batch_parts: int = 1
-    rollbacks: int = 0
-    lr_factor: float = 1.0
-    steps_by_threads: dict[str, int] = field(default_factory=dict)
-    moments: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def progress(self) -> float:
-        """The completed fraction of training, between 0 and 1."""
-        step, progress = self.anchor
-        if self.step >= self.total:
-            return self.limit
-        progress += (1 - progress) * (self.step - step) / (self.total - step)
-        return min(progress, self.limit)
-
-    def update_total(self, budget: float, num_steps: float = math.inf) -> None:
-        """Convert a time budget in seconds to steps, using the speed since the last conversion.
-
-        The progress then equals the fraction of the budget, or of ``num_steps``, that has been
-        used; between two conversions it is linear in the number of steps.
-        """
-        elapsed = self.seconds - self.anchor_seconds
-        if self.cooldown_start or elapsed < budget / 60:
-            return
-        speed = (self.step - self.anchor[0]) / elapsed
-        total = self.step + max(budget - self.seconds, 0.0) * speed
-        if self.total == num_steps <= total:
-            return  # the progress remains independent of the speed, so that it is reproducible
-        progress = min(max(self.seconds / budget, self.step / num_steps), 1.0)
-        self.anchor, self.anchor_seconds = (self.step, progress), self.seconds
-        self.limit = min(progress + 1 / 40, 1.0) if total < num_steps else 1.0
-        self.total = min(total, num_steps)
-
-    def shorten(self, num_steps: int, restored_step: int) -> None:
-        """End training after ``num_steps`` more steps, during which the learning rate decays.
-
-        Arguments:
-            num_steps: The maximum number of remaining steps.
-            restored_step: The step from which the weights were restored.
-        """
-        self.anchor, self.limit = (self.step, self.progress), 1.0
-        self.total = min(self.step + num_steps, self.total)
-        self.cooldown_start, self.restored_step = self.step, restored_step
 
 
 class NonFiniteGradients(VariedError):
@@ -171,8 +87,12 @@ class StepEvent:
 
 
 def train(
-    step: TrainingStep, batches: BatchSource, plan: Plan, state: TrainingState | None = None
-) -> Iterator[StepEvent]:
+    step: TrainingStep,
+    batches: BatchSource,
+    plan: Plan,
+    state: TrainingState | None = None,
+    group: Group | None = None,
+) -> Generator[StepEvent, None, None]:
     """Train, and yield an event after each step.
 
     If the plan sets ``ema_decay``, the module has the averaged weights at the end; during training,
@@ -183,36 +103,51 @@ def train(
         batches: The data.
         plan: The training plan.
         state: The state of an interrupted run; None starts a new one.
+        group: The processes that train together, each with a share of every batch. Training ends
+            for all of them as soon as the process of rank 0 closes the generator.
 
     Raises:
         NonFiniteGradients: If `PATIENCE` consecutive steps have no finite gradient.
     """
-    state = state or TrainingState()
+    state, group = state or TrainingState(), group or Group()
     runtime.tune_malloc()
     num_steps = _num_steps(plan, batches.steps_per_epoch)
-    if not state.cooldown_start and (state.step == 0 or not plan.minutes):
-        state.total = num_steps
-    if state.setup is None:
-        _start(step, batches, plan, state)
+    if group.rank == 0:
+        if len(batches.at(0)) < group.world:
+            raise VariedError(
+                f"A batch of {len(batches.at(0))} rows cannot be divided among {group.world} "
+                "processes; use a larger --batch-size, or fewer processes."
+            )
+        if not state.cooldown_start and (state.step == 0 or not plan.minutes):
+            state.total = num_steps
+        if state.setup is None:
+            _start(step, batches, plan, state)
+    processes = Synchronizer(group, step, state)
+    processes.share_state()
     assert state.setup is not None
     runtime.apply_setup(step, state.setup)
     optimizer = _create_optimizer(step, plan)
     _load_moments(optimizer, step, state.moments)
+    processes.share_tensors(optimizer)
     compute_loss = runtime.compile_step(step, state.setup.compile)
     threads = runtime.ThreadController(state.setup)
     failures = 0
     step.train()
-    while state.progress < 1.0:
+    while processes.begin_step(optimizer):
         start = time.perf_counter()
-        batch = batches.at(state.step).to(state.setup.device)
+        rows = batches.at(state.step)
+        batch = _take_share(rows, group).to(state.setup.device)
         lr = _set_learning_rate(optimizer, plan, state)
         step.set_step(state.step, state.progress)
         with runtime.flush_denormals(), runtime.deterministic_operations(plan.deterministic):
-            loss, parts = _compute_gradients(step, compute_loss, batch, plan.seed, state)
+            with use_group(group):
+                loss, parts = _compute_gradients(step, compute_loss, batch, plan.seed, state)
+            loss, parts = processes.average_gradients(loss, parts)
             norm = _clip_gradients(optimizer, plan.grad_clip)
             if math.isfinite(norm):
                 optimizer.step()
                 _update_averages(optimizer, plan.ema_decay, state.step)
+        processes.check_buffers()
         failures = 0 if math.isfinite(norm) else failures + 1
         state.skipped += failures > 0
         if failures >= PATIENCE:
@@ -229,17 +164,21 @@ def train(
         used = str(threads.threads)
         state.steps_by_threads[used] = state.steps_by_threads.get(used, 0) + 1
         threads.record_step_time(seconds)
-        if plan.minutes:
+        if plan.minutes and group.rank == 0:
             state.update_total(60 * plan.minutes, num_steps)
-        yield StepEvent(
-            state,
-            state.step / batches.steps_per_epoch,
-            {"loss": loss, **parts},
-            norm,
-            lr,
-            len(batch),
-            lambda: _save_moments(optimizer, step, state),
-        )
+        try:
+            yield StepEvent(
+                state,
+                state.step / batches.steps_per_epoch,
+                {"loss": loss, **parts},
+                norm,
+                lr,
+                len(rows),
+                lambda: _save_moments(optimizer, step, state),
+            )
+        except GeneratorExit:
+            group.release()
+            raise
     _apply_averages(step, _save_moments(optimizer, step, state))
 
 
@@ -291,6 +230,15 @@ def _restored_buffers(step: nn.Module) -> Iterator[None]:
 # Gradients
 
 
+def _take_share(batch: Batch, group: Group) -> Batch:
+    """Return every ``world``-th row of a batch, starting at the rank of this process."""
+    if group.world == 1:
+        return batch
+    share = batch.take(torch.arange(group.rank, len(batch), group.world, device=batch.x.device))
+    group.share = len(share) / len(batch)
+    return share
+
+
 def _compute_gradients(
     step: TrainingStep, compute_loss: ComputeLoss, batch: Batch, seed: int, state: TrainingState
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -299,8 +247,9 @@ def _compute_gradients(
     Returns:
         The detached loss, and its terms by name; with several parts, their weighted means.
     """
+    group = current_group()
     while True:
-        seed_torch(seed, "step", state.step)
+        seed_torch(seed, "step", state.step, group.rank)
         step.zero_grad(set_to_none=True)
         try:
             if state.batch_parts > 1:
@@ -309,7 +258,8 @@ def _compute_gradients(
             loss.backward()
             return loss.detach(), parts
         except (MemoryError, RuntimeError) as error:
-            if not runtime.is_out_of_memory(error) or 2 * state.batch_parts > len(batch):
+            is_divisible = group.world == 1 and 2 * state.batch_parts <= len(batch)
+            if not runtime.is_out_of_memory(error) or not is_divisible:
                 raise
             state.batch_parts *= 2
 

@@ -5,6 +5,7 @@ Python imports this module when it starts if its folder is in ``PYTHONPATH``, wh
 """
 
 import ipaddress
+import socket
 import sys
 
 #: The index of the address or host in the arguments of each audit event.
@@ -24,12 +25,13 @@ class NetworkAccess(BaseException):
 
 
 def is_local(address):
-    """Return whether an address is a loopback address or the path of a Unix socket."""
+    """Return whether an address is one of this machine, or the path of a Unix socket."""
     if not isinstance(address, tuple):  # the path of a Unix socket
         return True
     host = address[0].decode() if isinstance(address[0], bytes) else address[0]
     try:
-        return host in (None, "localhost") or ipaddress.ip_address(host).is_loopback
+        own = (None, "localhost", socket.gethostname())
+        return host in own or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name
         return False
 

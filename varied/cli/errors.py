@@ -63,8 +63,9 @@ def _silence_broken_streams() -> None:
 
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    """Exit on SIGTERM with an exception, so that temporary files are removed."""
-    if threading.current_thread() is not threading.main_thread():
+    """Exit on SIGTERM with an exception, so that temporary files are removed, unless ignored."""
+    is_ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    if is_ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     handler = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

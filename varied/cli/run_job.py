@@ -84,13 +84,13 @@ def run_job(job: Job, mode: OutputMode) -> None:
     from varied.training import Interrupted
     from varied.training.progress import run_with_progress
 
-    if mode.is_text:
-        console.say(f"Folder of the run: {job.store.folder}.", 2)
-        console.show()
     n_notices = len(job.notices)
     try:
         stream, steps = mode.progress_stream, job.train()
         try:
+            if mode.is_text:
+                console.say(f"Folder of the run: {job.store.folder}.", 2)
+                console.show()
             run_with_progress(steps, job.spec.plan, stream)
         except BrokenPipeError:
             job.is_stopping, job.signal = True, SIGPIPE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from varied.cli import console
 from varied.cli.flags import SETTINGS, parse_column_types, parse_size, parse_value
+from varied.cli.processes import run_in_processes
 from varied.cli.run_job import OutputMode, prepare_job, run_job
 from varied.errors import VariedError
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "Output"
 #: Parameters of the command that are not passed to `varied.training.prepare` unchanged.
-_OWN = ("source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet")
+_OWN = ("source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet", "processes")
 
 
 def _option(panel: str, metavar: str, help: str, least: int | None = None) -> Any:
@@ -140,6 +142,10 @@ def train(
         int | None,
         _option(PLAN, "N", "Number of CPU threads; 0 selects the number that is fastest.", 0),
     ] = None,
+    processes: Annotated[
+        int,
+        _option(PLAN, "N", "Number of processes that train together on this machine.", 1),
+    ] = 1,
     deterministic: Annotated[
         bool,
         _switch(
@@ -180,13 +186,21 @@ def train(
             "'{word}_{speaker}_{index}'; by default, the names of the subfolders are the labels."
         )
     mode = OutputMode(as_json=as_json, quiet=quiet)
+    if processes > 1 and not dry_run:
+        from varied.process_group import joined_group
+
+        if joined_group().world == 1:
+            raise typer.Exit(run_in_processes(processes, sys.argv[1:]))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "dry-run" if dry_run else out
         job = prepare_job(source, _model(model, spec), folder, choices, mode)
         if dry_run:
             _print_plan(job, mode)
             return
-        run_job(job, mode)
+        if job.group.rank > 0:
+            job.follow()
+        else:
+            run_job(job, mode)
 
 
 def _model(name: str | None, spec: Path | None) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from varied.errors import VariedError
+from varied.process_group import current_group
 
 
 class AdaptiveThrottle(nn.Module):
@@ -64,6 +65,7 @@ class AdaptiveThrottle(nn.Module):
             error: A scalar.
             adjust: Whether to adjust the factor in addition to recording the error.
         """
+        error = current_group().mean(error)
         mean = self.mean + (error - self.mean) / self.window
         self.mean.copy_(torch.where(self.mean.isinf(), error, mean))
         self.best.copy_(torch.minimum(self.best, self.mean))
@@ -122,7 +124,8 @@ def adaptive_weight(
             "likelihood='gaussian'."
         )
     norms = [torch.stack([g.norm() for g in side]).norm() for side in zip(*pairs, strict=True)]
-    ratio: Tensor = norms[0] / norms[1].clamp(min=1e-12)
+    group = current_group()
+    ratio = group.root_mean_square(norms[0]) / group.root_mean_square(norms[1]).clamp(min=1e-12)
     return ratio.clamp(max=max_weight)
 
 

@@ -21,6 +21,7 @@ from varied.discriminators.patchgan import PatchDiscriminator
 from varied.distributions import base_distribution
 from varied.errors import VariedError
 from varied.models import LatentModel
+from varied.process_group import current_group
 from varied.scheduled_value import ScheduledValue
 from varied.schedules import Constant, Join, Linear
 from varied.terms import reconstruction
@@ -373,7 +374,8 @@ class FeatureMatching(ImageDiscriminator):
             return feature_loss + self.adv_weight * generator_loss
         (of_features,) = torch.autograd.grad(feature_loss.sum(), images_leaf)
         (of_fakes,) = torch.autograd.grad(generator_loss.sum(), fakes_leaf)
-        ratio = of_features.norm() / of_fakes[0].norm().clamp(min=1e-12)
+        norms = map(current_group().root_mean_square, (of_features.norm(), of_fakes[0].norm()))
+        ratio = next(norms) / next(norms).clamp(min=1e-12)
         of_fakes = self.throttle.value * self.adv_weight * ratio * of_fakes
         feature_loss = with_gradient(feature_loss, images, self.ramp.value * of_features)
         return feature_loss + with_gradient(
@@ -398,7 +400,7 @@ class FeatureMatching(ImageDiscriminator):
             real = self.feature_maps(x, frozen=True)[:-1][self.layer]
         features = self.feature_maps(images, frozen=True)[:-1][self.layer]
         squares = (features.reshape(len(images), *real.shape) - real).square().flatten(2)
-        variance = squares.detach().mean().clamp(min=1e-8)
+        variance = current_group().mean(squares.detach().mean()).clamp(min=1e-8)
         log_scale = squares[0, 0].numel() * (2 * math.pi * variance).log()
         return ((squares / variance).sum(2) + log_scale) / 2
 

@@ -32,7 +32,8 @@ from varied.prior_fitting import encode_for_prior
 from varied.runtime import Setup
 from varied.seeding import derive_seed, generator, permutation, seeded
 from varied.spec import SIDES, Part, Plan, Spec
-from varied.training_loop import TrainingState, train
+from varied.training_loop import train
+from varied.training_state import TrainingState
 from varied.training_step import Step
 
 Array = npt.NDArray[Any]

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError, check_at_least
 from varied.heads import Head
+from varied.process_group import current_group
 from varied.quantizers.codebook_usage import code_counts
 
 Shape = tuple[int, ...]
@@ -140,9 +141,10 @@ class Quantizer(Head):
 
         The training loop skips steps with non-finite values, so they must not change the averages.
         """
-        is_finite = rows.square().sum().isfinite()
+        group = current_group()
+        is_finite = group.mean(rows.square().sum()).isfinite()
         relative = code_counts(index, self.num_codes).to(self.usage.dtype)
-        relative *= self.num_codes / index.numel()
+        relative = group.mean(relative * (self.num_codes / index.numel()))
         updated = self.usage.lerp(relative, 1 - self.decay)
         self.usage.copy_(torch.where(is_finite, updated, self.usage))
         return is_finite

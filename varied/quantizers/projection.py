@@ -7,6 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from varied.process_group import current_group
 from varied.quantizers.base import CodebookQuantizer, Shape
 
 
@@ -45,7 +46,7 @@ class Projection(nn.Module):
         mean, variance = self.mean, self.variance
         if self.training and len(rows) > 1:  # a single row has no variance
             mean, variance = projected.mean(0), projected.var(0, correction=0)
-            self._update(mean, variance, 1 - self.decay)
+            self._update(*_average(mean.detach(), variance.detach()), 1 - self.decay)
         return (projected - mean) / (variance + 1e-6).sqrt()  # type: ignore[no-any-return]
 
     def init_from_data(self, rows: Tensor) -> None:
@@ -59,6 +60,15 @@ class Projection(nn.Module):
         is_finite = (mean + variance).sum().isfinite()
         for average, value in ((self.mean, mean), (self.variance, variance)):
             average.copy_(torch.where(is_finite, average.lerp(value, weight), average))
+
+
+def _average(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance of the rows of all processes."""
+    group = current_group()
+    total = group.mean(mean)
+    if group.world > 1:
+        variance = group.mean(variance + (mean - total).square())
+    return total, variance
 
 
 def _linear_maps(channels: int, size: int) -> tuple[nn.Module, nn.Module]:

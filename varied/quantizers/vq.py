@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from varied.errors import VariedError
+from varied.process_group import current_group
 from varied.quantizers.base import Shape
 from varied.quantizers.kmeans_init import kmeans
 from varied.quantizers.nearest import NearestQuantizer
@@ -106,10 +107,12 @@ class VQ(NearestQuantizer):
         is_finite = self._update_usage(rows, index)
         if not self.has_codebook_loss:
             sums = torch.zeros_like(self.ema_sum).index_add_(0, index, rows)
-            updated = self.ema_sum.lerp(sums * (self.num_codes / len(rows)), 1 - self.decay)
+            sums = current_group().mean(sums * (self.num_codes / len(rows)))
+            updated = self.ema_sum.lerp(sums, 1 - self.decay)
             self.ema_sum.copy_(torch.where(is_finite, updated, self.ema_sum))
         if self.dead_code_threshold:
             samples = rows[torch.randint(len(rows), (self.num_codes,), device=rows.device)]
+            samples = current_group().broadcast(samples)
             is_dead = (self.usage < self.dead_code_threshold) & is_finite
             self.usage.masked_fill_(is_dead, 1)
             self._weights.copy_(torch.where(is_dead[:, None], samples, self._weights))

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from varied.errors import VariedError
-from varied.stored_values import read_value, stored_in
-from varied.training_loop import TrainingState
+from varied.stored_values import stored_in
+from varied.training_state import TrainingState
 from varied.training_step import Step
 
 
@@ -21,7 +21,7 @@ def checkpoint_content(step: Step, state: TrainingState) -> dict[str, Any]:
     tensors |= {f"moments/{name}": tensor for name, tensor in state.moments.items()}
     return {
         "tensors": tensors,
-        "state": dataclasses.asdict(dataclasses.replace(state, moments={})),
+        "state": state.to_values(),
     }
 
 
@@ -38,19 +38,8 @@ def load_checkpoint(
         weights = {k: v for k, v in weights.items() if not k.startswith("property_head.")}
     load_weights(step, weights, path)
     with stored_in(path):
-        state = read_state(notes["state"])
+        state = TrainingState.from_values(notes["state"])
     return dataclasses.replace(state, moments=_under(tensors, "moments/"))
-
-
-def read_state(values: Mapping[str, Any]) -> TrainingState:
-    """Return a state, without the tensors of the optimizer, from its stored values.
-
-    Raises:
-        VariedError: If a value does not have the right type.
-    """
-    known = {name: value for name, value in values.items() if value is not None}
-    state: TrainingState = read_value(known, TrainingState)
-    return state
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -36,7 +36,7 @@ from varied.runs.old_names import (
 from varied.spec import Part, Spec, missing_part, registered_kind
 from varied.stored_values import InvalidValue, read_value, stored_in
 from varied.tensor_io import read_tensors, to_bytes, write_tensors
-from varied.training_loop import TrainingState
+from varied.training_state import TrainingState
 from varied.training_step import Step
 
 #: The number of checkpoints that are kept.

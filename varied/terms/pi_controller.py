@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from varied.errors import VariedError
+from varied.process_group import current_group
 from varied.scheduled_value import ScheduledValue, StepDependent
 from varied.schedules import Number
 
@@ -89,7 +90,7 @@ class PIController(AdaptiveWeight):
         """
         if not torch.is_grad_enabled():
             return
-        error = self.target.value - value.detach()
+        error = self.target.value - current_group().mean(value.detach())
         integral = (self.integral - self.ki * error).clamp(0, self.max_weight - self.min_weight)
         proportional = self.kp * torch.sigmoid(-error)
         is_finite = error.isfinite()

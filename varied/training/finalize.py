@@ -22,7 +22,7 @@ from varied.runtime import describe_machine
 from varied.seeding import permutation
 from varied.training.sample_tables import sample_tables
 from varied.training.table_figures import table_figures
-from varied.training_loop import TrainingState
+from varied.training_state import TrainingState
 from varied.zoo import ZOO
 
 Array = npt.NDArray[Any]

@@ -6,7 +6,7 @@ import dataclasses
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from varied.data import Batch, Batches, RawData, iter_batches, mask_missing
 from varied.data.labels import subsample_labels
 from varied.functional.mixture_prior import fit_mixture_prior, has_replaceable_prior
 from varied.prior_fitting import encode_for_prior, fit_ex_post, prior_plan
+from varied.process_group import joined_group
 from varied.runs import Run, Store
 from varied.runs.classification import calibrate_temperature
 from varied.runs.imputation import calibrate_scale
@@ -27,7 +28,8 @@ from varied.training.finalize import finalize
 from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor, total_loss
 from varied.training.progress import progress_stream, run_with_progress
 from varied.training.property_targets import PropertyTargets
-from varied.training_loop import NonFiniteGradients, StepEvent, TrainingState, train
+from varied.training_loop import NonFiniteGradients, StepEvent, train
+from varied.training_state import TrainingState
 from varied.training_step import Step
 
 #: The fraction of labeled rows in each batch, for models that learn classes.
@@ -59,7 +61,7 @@ class Job:
         self, store: Store, data: RawData, config: ResolvedConfig, name: str, n_labels: int = 0
     ) -> None:
         self.store, self.data, self.config = store, data, config
-        self.name, self.n_labels = name, n_labels
+        self.name, self.n_labels, self.group = name, n_labels, joined_group()
         self.spec, self.codec = config.spec, config.codec
         self.model, objective = compose(self.spec, self.codec.shape, self.codec.domain)
         self.split = store.read_split(data)
@@ -146,12 +148,7 @@ class Job:
         Raises:
             Interrupted: If `is_stopping` was set by Ctrl-C or SIGTERM; a checkpoint is saved first.
         """
-        plan, rows = self.spec.plan, self.rows("train")
-        labeled = _LABELED_FRACTION if self.model.num_classes else 0.0
-        y = self.properties.values() if self.properties else None
-        batches = Batches(
-            rows.x, rows.c, rows.mask, y, size=plan.batch_size, seed=plan.seed, labeled=labeled
-        )
+        batches = self._batches()
         with self.store.lock(), _stop_on_signal(self):
             is_complete = False
             while not is_complete:
@@ -162,6 +159,25 @@ class Job:
                     self._roll_back(error)
             self.notices += self._early_stopping(batches.steps_per_epoch)
 
+    def follow(self) -> None:
+        """Train together with the process of rank 0, which writes all files."""
+        batches, is_complete = self._batches(), False
+        while not is_complete:
+            try:
+                for _ in train(self.step, batches, self.spec.plan, self.state, self.group):
+                    pass
+                is_complete = True
+            except NonFiniteGradients:
+                self.state = TrainingState()  # the process of rank 0 sends its state
+
+    def _batches(self) -> Batches:
+        plan, rows = self.spec.plan, self.rows("train")
+        labeled = _LABELED_FRACTION if self.model.num_classes else 0.0
+        y = self.properties.values() if self.properties else None
+        return Batches(
+            rows.x, rows.c, rows.mask, y, size=plan.batch_size, seed=plan.seed, labeled=labeled
+        )
+
     def _continue(self, batches: Batches) -> Iterator[StepEvent]:
         """Train from the current state to the end."""
         self.store.remove_after(self.state.step or -1)
@@ -169,13 +185,14 @@ class Job:
         monitor = RunMonitor(self)
         if self.state.step == 0:
             monitor.record(0.0, self.state)
-        event = None
-        for event in train(self.step, batches, self.spec.plan, self.state):
-            monitor.update(event)
-            if self.is_stopping:
-                monitor.write_checkpoint(event.snapshot())
-                raise Interrupted
-            yield event
+        event, events = None, train(self.step, batches, self.spec.plan, self.state, self.group)
+        with closing(events):
+            for event in events:
+                monitor.update(event)
+                if self.is_stopping:
+                    monitor.write_checkpoint(event.snapshot())
+                    raise Interrupted
+                yield event
         if event is not None:
             monitor.write_checkpoint(event.snapshot())
 

@@ -21,7 +21,8 @@ from varied.runtime import eval_float32
 from varied.scheduled_value import are_schedules_complete
 from varied.seeding import seeded
 from varied.tensor_io import write_tensors
-from varied.training_loop import StepEvent, TrainingState, ema_weights, restart_averages
+from varied.training_loop import StepEvent, ema_weights, restart_averages
+from varied.training_state import TrainingState
 
 if TYPE_CHECKING:
     from varied.training.job import Job

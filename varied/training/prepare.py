@@ -10,6 +10,7 @@ from varied.composition import compose
 from varied.data import CODECS, RawData, Split, read, split
 from varied.data.labels import subsample_labels
 from varied.errors import VariedError
+from varied.process_group import joined_group
 from varied.registry import load_entry_points
 from varied.runs import Run, Store
 from varied.spec import Spec
@@ -86,12 +87,17 @@ def prepare(
     name = model if isinstance(model, str) else "spec"
     metadata = describe_data(data, split_rows)
     metadata |= {"n_labels": n_labels}
+    group = joined_group()
+    if group.rank > 0:
+        out = group.announce("")  # wait until the process of rank 0 has created the folder
     store = Store(out) if out is not None else _default_store(data, name, config, metadata)
     if out is not None:
         _check_folder(store, config, metadata)
     if not store.exists:
         metadata |= {"model": name}
         store.create(config.spec, config.codec, config.context, metadata, split_rows)
+    if group.rank == 0:
+        group.announce(str(store.folder.absolute()))
     return Job(store, data, config, name, n_labels)
 
 

@@ -19,7 +19,7 @@ from varied.spec import Part, Plan, Spec
 from varied.training.defaults import LENGTHS, ResolvedConfig
 from varied.training.job import Job
 from varied.training.prepare import describe_data
-from varied.training_loop import TrainingState
+from varied.training_state import TrainingState
 from varied.training_step import Step
 
 _DEFAULT_EPOCHS = 5.0
