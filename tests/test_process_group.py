@@ -16,6 +16,7 @@ import torch
 from tests.bar_images import save_bar_images
 from tests.group_training import KINDS, PLAN, train_in_processes, train_kind
 from varied.atomic_io import read_jsonl
+from varied.cli import main
 from varied.errors import VariedError
 from varied.process_group import Group, current_group, joined_group, use_group
 from varied.seeding import derive_seed
@@ -73,10 +74,17 @@ def test_early_stopping_restores_the_weights_of_all_processes(tmp_path):
 # The command
 
 
-def start_command(source, folder, *options):
+RAY = ["--engine", "ray", "--workers", "2"]
+
+
+def start_command(source, folder, *options, group=("--processes", "2")):
+    paths = os.environ["PYTHONPATH"].split(os.pathsep)
+    if group is RAY:  # it connects to the address of this machine in the local network
+        paths = [path for path in paths if "network_guard" not in path]
     words = ["train", str(source), "--out", str(folder), "--net.width", "16", "--compile", "no"]
     return subprocess.Popen(
-        [sys.executable, "-m", "varied", *words, "--processes", "2", *options],
+        [sys.executable, "-m", "varied", *words, *group, *options],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -94,10 +102,10 @@ def wait_for_step(folder, min_steps):
         time.sleep(0.01)
 
 
-def workers():
+def workers(name="varied.worker"):
     """Return the process IDs of the workers, in the order of their ranks."""
     lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
-    ids = [line.split()[0] for line in lines.stdout.splitlines() if "varied.worker" in line]
+    ids = [line.split()[0] for line in lines.stdout.splitlines() if name in line]
     return [int(number) for number in ids]
 
 
@@ -163,6 +171,55 @@ def test_an_error_is_printed_once(source, tmp_path, options, message):
     assert process.returncode == 2
     assert out.count(message) == 1
     assert "Traceback" not in out
+
+
+# Ray
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("killed", [None, 0, 1])
+def test_workers_of_ray_train_together(source, tmp_path, killed):
+    pytest.importorskip("ray")
+    folder, steps = tmp_path / "run", "60" if killed is None else "4000"
+    process = start_command(source, folder, "--steps", steps, group=RAY)
+    if killed is not None:
+        wait_for_step(folder, 100)
+        os.kill(workers("ray::RayTrainWorker")[killed], signal.SIGKILL)
+    out, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, out
+    assert out.count("Folder of the run") == 1 + (killed is not None)
+    assert read_jsonl(folder / "metrics.jsonl")[-1]["step"] == int(steps)
+
+
+@pytest.mark.slow
+def test_a_process_and_workers_of_ray_train_alike(source, tmp_path):
+    pytest.importorskip("ray")
+    options = ("--model", "autoencoder", "--steps", "60", "--binarize", "none", "--deterministic")
+    results = []
+    for group in ([], ["--processes", "2"], RAY):
+        folder = tmp_path / f"run-{len(results)}"
+        out, _ = start_command(source, folder, *options, group=group).communicate(timeout=200)
+        rows = read_jsonl(folder / "metrics.jsonl")
+        results.append(torch.tensor([row["loss"] for row in rows if row["split"] == "train"]))
+        assert len(results[-1]) > 10, out
+    for losses in results[1:]:
+        assert relative_difference(losses, results[0]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "slurm"], "There is no engine 'slurm'"),
+        (["--engine", "ray", "--processes", "2"], "cannot be combined"),
+        (["--workers", "2"], "requires --engine ray"),
+        (["--engine", "ray", "--workers", "3:2"], "must be a number of workers"),
+        (["--engine", "ray", "--workers", "a"], "must be a number of workers"),
+    ],
+)
+def test_invalid_groups_are_refused(capsys, options, message):
+    assert main(["train", "rows.npy", *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 # Groups of one

@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -36,7 +37,12 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if args is None else args)
     with join_group() as group:
-        return _lead(args, group) if group.rank == 0 else _follow(args, group)
+        return run_worker(args, group)
+
+
+def run_worker(args: Sequence[str], group: TorchGroup) -> int:
+    """Run a command of ``varied`` in a process of a group, and return the exit code."""
+    return _lead(args, group) if group.rank == 0 else _follow(args, group)
 
 
 def _lead(args: Sequence[str], group: TorchGroup) -> int:
@@ -60,11 +66,15 @@ def _exit_code_file() -> Path | None:
 def _follow(args: Sequence[str], group: TorchGroup) -> int:
     """Train without output; errors are printed unless the process of rank 0 fails as well."""
     # The process of rank 0 decides when to stop.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as errors:
-        code = run_command(args)
+        try:
+            code = run_command(args)
+        except SystemExit:  # the process of rank 0 has ended
+            return 0
     has_failed = code != 0 and not group.is_broken
     if has_failed and (group.has_started or group.agree(STOP) != STOP):
         text = f"Process {group.rank} of {group.world}: {errors.getvalue()}"

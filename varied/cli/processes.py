@@ -1,4 +1,4 @@
-"""Train in several processes on this machine: ``varied train --processes``."""
+"""Train in several processes: ``varied train --processes`` and ``--engine ray``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,34 @@ from varied.errors import VariedError
 
 #: The number of times that training is resumed after a process was killed.
 MAX_RESTARTS = 3
+
+
+def is_worker() -> bool:
+    """Return whether this process is one of a group that trains together."""
+    from varied.process_group import joined_group
+
+    return joined_group().world > 1
+
+
+def run_in_group(processes: int, engine: str | None, workers: str | None) -> int:
+    """Run this command in several processes that train together, and return the exit code.
+
+    Arguments:
+        processes: The number of processes on this machine.
+        engine: "ray" for a cluster, or None.
+        workers: The number of workers in the cluster.
+    """
+    if engine not in (None, "ray"):
+        raise VariedError(f"There is no engine '{engine}'; use --engine ray or --processes.")
+    if engine and processes > 1:
+        raise VariedError("--processes cannot be combined with --engine ray; use --workers.")
+    if engine is None and workers is not None:
+        raise VariedError("--workers requires --engine ray; use --processes on this machine.")
+    if engine is None:
+        return run_in_processes(processes, sys.argv[1:])
+    from varied.cli.ray_workers import run_in_ray
+
+    return run_in_ray(workers or "1", sys.argv[1:])
 
 
 def run_in_processes(n: int, args: Sequence[str]) -> int:

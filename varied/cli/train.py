@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from varied.cli import console
 from varied.cli.flags import SETTINGS, parse_column_types, parse_size, parse_value
-from varied.cli.processes import run_in_processes
+from varied.cli.processes import is_worker, run_in_group
 from varied.cli.run_job import OutputMode, prepare_job, run_job
 from varied.errors import VariedError
 
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
 MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "Output"
 #: Parameters of the command that are not passed to `varied.training.prepare` unchanged.
-_OWN = ("source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet", "processes")
+_OWN = {"source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet"}
+_OWN |= {"processes", "engine", "workers"}
 
 
 def _option(panel: str, metavar: str, help: str, least: int | None = None) -> Any:
@@ -146,6 +146,13 @@ def train(
         int,
         _option(PLAN, "N", "Number of processes that train together on this machine.", 1),
     ] = 1,
+    engine: Annotated[str | None, _option(PLAN, "NAME", "Train on a cluster: ray.")] = None,
+    workers: Annotated[
+        str | None,
+        _option(
+            PLAN, "N", "Number of workers of --engine ray, or a minimum and a maximum such as 2:8."
+        ),
+    ] = None,
     deterministic: Annotated[
         bool,
         _switch(
@@ -186,11 +193,9 @@ def train(
             "'{word}_{speaker}_{index}'; by default, the names of the subfolders are the labels."
         )
     mode = OutputMode(as_json=as_json, quiet=quiet)
-    if processes > 1 and not dry_run:
-        from varied.process_group import joined_group
-
-        if joined_group().world == 1:
-            raise typer.Exit(run_in_processes(processes, sys.argv[1:]))
+    is_distributed = processes > 1 or engine is not None or workers is not None
+    if is_distributed and not dry_run and not is_worker():
+        raise typer.Exit(run_in_group(processes, engine, workers))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "dry-run" if dry_run else out
         job = prepare_job(source, _model(model, spec), folder, choices, mode)

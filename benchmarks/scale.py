@@ -1,0 +1,174 @@
+"""Compare one process with several processes: ``python -m benchmarks.scale``.
+
+Models are trained on 10,000 images of MNIST by one process and by two processes, each with one
+thread and its share of every batch, so that the batches are the same. "Difference" is the mean over
+seeds of the test loss with two processes minus that with one (-ELBO, or the reconstruction loss of
+a model without a KL), with the standard error of the mean of paired differences. "Largest
+difference of a step" is that of the training losses, which is due to rounding if a model has no
+noise. Communication is timed as the mean of 50 sums of all gradients.
+
+Each training is a row of ``results/scale.json``; ``results/scale.md`` compares them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import description, load, markdown_table, save, write_page
+
+NAME = "scale"
+N_IMAGES, SEEDS = 10_000, (0, 1, 2)
+#: The settings of each model, which is trained for 600 steps.
+MODELS: dict[str, dict[str, Any]] = {
+    "autoencoder": {"binarize": "none"},
+    "vae": {},
+    "vq-vae": {"net": "conv", "net.width": 16},
+    "vae-gan": {"net": "conv", "net.width": 16},
+}
+PLAN: dict[str, Any] = {"steps": 600, "precision": "float32", "threads": 1, "compile": "no"}
+_N_SUMS = 50
+
+
+def train_in_group(model: str, seed: int, folder: Path) -> None:
+    """Train as one of the processes of a group; the process of rank 0 stores the results."""
+    import torch
+
+    from varied import read
+    from varied.process_group import join_group
+    from varied.runtime import describe_machine
+    from varied.training import prepare
+
+    with join_group() as group:
+        data = read("mnist").take(range(N_IMAGES))
+        job = prepare(data, model, out=folder / "run", seed=seed, **PLAN | MODELS[model])
+        size = sum(parameter.numel() for parameter in job.step.parameters())
+        if group.rank > 0:
+            job.follow()
+        else:
+            losses = [float(event.parts["loss"]) for event in job.train()]
+        begin = time.perf_counter()
+        for _ in range(_N_SUMS):
+            group.sum(torch.zeros(size))
+        seconds = (time.perf_counter() - begin) / _N_SUMS
+    if group.rank > 0:
+        return
+    evaluation = job.write_model().evaluate(read("mnist").take(range(60_000, 65_000)))
+    loss = -evaluation.elbo.value if evaluation.elbo else evaluation.reconstruction.value
+    result = {
+        "loss": loss,
+        "losses": losses,
+        "images_per_second": len(losses) * job.spec.plan.batch_size / job.state.seconds,
+        "megabytes": 4e-6 * size,
+        "sum_seconds": seconds,
+        "processor": describe_machine()["processor"],
+    }
+    (folder / "result.json").write_text(json.dumps(result), "utf-8")
+
+
+def run(model: str, seed: int, n_processes: int) -> dict[str, Any]:
+    """Train a model in a group of processes, and return the results."""
+    with tempfile.TemporaryDirectory() as folder, closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        free.close()
+        environment = os.environ | address | {"WORLD_SIZE": str(n_processes)}
+        words = [sys.executable, "-m", "benchmarks.scale", "--train", model, str(seed), folder]
+        processes = [
+            subprocess.Popen(words, env=environment | {"RANK": str(rank), "OMP_NUM_THREADS": "1"})
+            for rank in range(n_processes)
+        ]
+        exit_codes = [process.wait() for process in processes]
+        if any(exit_codes):
+            raise SystemExit(f"A process that trained {model} has failed.")
+        return dict(json.loads((Path(folder) / "result.json").read_text("utf-8")))
+
+
+def page() -> list[str]:
+    """Return the lines of the page."""
+    record = load(NAME)
+    rows = []
+    for model in MODELS:
+        pairs = [
+            (record[f"{model}, seed {seed}, 1"], record[f"{model}, seed {seed}, 2"])
+            for seed in SEEDS
+            if f"{model}, seed {seed}, 2" in record
+        ]
+        if not pairs:
+            continue
+        differences = [two["loss"] - one["loss"] for one, two in pairs]
+        error = statistics.stdev(differences) / len(differences) ** 0.5 if len(pairs) > 1 else 0.0
+        step = max(two["step_difference"] for _, two in pairs)
+        speed = statistics.mean(
+            two["images_per_second"] / one["images_per_second"] for one, two in pairs
+        )
+        rows.append(
+            [
+                model,
+                f"{statistics.mean(one['loss'] for one, _ in pairs):.2f}",
+                f"{statistics.mean(two['loss'] for _, two in pairs):.2f}",
+                f"{statistics.mean(differences):+.2f} ± {error:.2f}",
+                f"{step:.1e}",
+                f"{speed:.2f}",
+                f"{pairs[0][1]['megabytes']:.1f}",
+                f"{1000 * pairs[0][1]['sum_seconds']:.1f}",
+            ]
+        )
+    header = [
+        "model",
+        "test loss, 1 process",
+        "2 processes",
+        "difference",
+        "largest relative difference of a step",
+        "images/s, 2 to 1",
+        "gradients, MB",
+        "sum, ms",
+    ]
+    processors = sorted({row["processor"] for row in record.values()})
+    return [
+        "# One process and several processes",
+        "",
+        description(__doc__),
+        "",
+        f"Processor: {', '.join(processors)}, {os.cpu_count()} cores.",
+        "",
+        *markdown_table(header, rows),
+    ]
+
+
+def main() -> None:
+    """Train all models that have no results yet, or all if ``--repeat`` is set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--train", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--repeat", action="store_true", help="train all models again")
+    args = parser.parse_args()
+    if args.train:
+        model, seed, folder = args.train
+        train_in_group(model, int(seed), Path(folder))
+        return
+    for model in MODELS:
+        for seed in SEEDS:
+            key = f"{model}, seed {seed}, 2"
+            if key in load(NAME) and not args.repeat:
+                continue
+            one, two = (run(model, seed, n) for n in (1, 2))
+            losses = zip(one.pop("losses"), two.pop("losses"), strict=True)
+            two["step_difference"] = max(abs(a - b) / abs(a) for a, b in losses)
+            save(NAME, f"{model}, seed {seed}, 1", one)
+            save(NAME, key, two)
+            print(key, one["loss"], two["loss"], flush=True)
+            write_page(NAME, page())
+
+
+if __name__ == "__main__":
+    main()
