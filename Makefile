@@ -10,7 +10,7 @@ QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope
 ALLOW_NO_TESTS := || [ $$? -eq 5 ]
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format bench fuzz chaos docs clean
+.PHONY: help demo test slow lint format bench fuzz chaos scale docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,10 @@ bench: .venv/package ## compare the training speed with Pythae and a plain loop 
 
 fuzz: .venv/test ## read 20,000 randomly damaged files of every format (minutes)
 	$(PY) -m benchmarks.fuzz
+
+scale: .venv/test ## compare one process with two, and up to six million images (an hour)
+	$(PY) -m benchmarks.scale
+	$(PY) -m benchmarks.growth
 
 chaos: .venv/test ## let disk operations fail, and kill 3,000 processes at random (an hour)
 	$(PY) -m benchmarks.chaos

@@ -24,6 +24,7 @@ LAYERS = (
     {"errors"},
     {"registry"},
     {"atomic_io", "schedules", "seeding"},
+    {"process_group"},
     {"run_list"},
     {"plots"},
     {"schema", "stored_values", "tensor_io", "scheduled_value"},
@@ -41,7 +42,8 @@ LAYERS = (
     {"zoo", "explain"},
     {"setup_cache"},
     {"runtime"},
-    {"training_step"},
+    {"training_state"},
+    {"training_step", "synchronization"},
     {"nonfinite", "step_memory"},
     {"training_loop"},
     {"prior_fitting"},
@@ -54,7 +56,7 @@ LAYERS = (
     {"training"},
     {"estimators"},
     {"cli"},
-    {"__main__"},
+    {"worker", "__main__"},
 )
 LAYER_OF = {name: height for height, names in enumerate(LAYERS) for name in names}
 TOP_LEVEL_NAMES = {"__version__"}

@@ -127,10 +127,10 @@ def test_an_interrupted_command_is_resumed(source, tmp_path):
     out, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, out
     assert "Resumes at step" in out
-    whole = start_command(source, tmp_path / "whole", "--steps", "3000", "--deterministic")
-    whole.communicate(timeout=300)
+    other = start_command(source, tmp_path / "other", "--steps", "3000", "--deterministic")
+    other.communicate(timeout=300)
     (weights, _), (expected, _) = (
-        read_tensors(path / "model.safetensors") for path in (folder, tmp_path / "whole")
+        read_tensors(path / "model.safetensors") for path in (folder, tmp_path / "other")
     )
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 

@@ -32,6 +32,9 @@ from varied.training_step import TrainingStep
 
 #: The number of times that the cost is evaluated on held-out codes.
 NUM_EVALUATIONS = 12
+#: The number of training rows and of validation rows to which a prior is fitted after training.
+MAX_TRAINING_ROWS, _MAX_VALIDATION_ROWS = 200_000, 1_000
+_BATCH_SIZE = 500
 
 
 def require_vae(model: LatentModel) -> VAE:
@@ -173,10 +176,17 @@ def fit_ex_post(
     """
     vae = require_vae(model)
     codes, held_out = (
-        encode_for_prior(vae, load, islice(iter_batches(rows.x, rows.c, size=500), max_batches))
-        for rows, max_batches in ((parts["train"], 400), (parts["validation"], 2))
+        encode_for_prior(vae, load, _first_batches(rows, n_rows))
+        for rows, n_rows in (
+            (parts["train"], MAX_TRAINING_ROWS),
+            (parts["validation"], _MAX_VALIDATION_ROWS),
+        )
     )
     yield from fit_prior(vae.prior, codes, plan, held_out=held_out)
+
+
+def _first_batches(rows: Batch, n_rows: int) -> Iterator[Batch]:
+    return islice(iter_batches(rows.x, rows.c, size=_BATCH_SIZE), n_rows // _BATCH_SIZE)
 
 
 def prior_plan(spec: Spec, name: str | None = None) -> Plan:

@@ -1,9 +1,9 @@
 """Groups of processes that train one model together.
 
 Each process computes the gradients of its share of every batch, and all processes apply the mean of
-these gradients, so that their weights remain equal. Whatever else is computed from a batch in
-training, such as the moving averages of a codebook, must be averaged over the processes as well,
-with ``current_group().mean(...)``.
+these gradients, so that their weights remain equal. Everything else that is computed from a batch
+in training, such as the moving averages of a codebook, is averaged over the processes as well, with
+``current_group().mean(...)``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import datetime
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -142,7 +142,8 @@ class TorchGroup(Group):
     def release(self) -> None:
         """Let the other processes end, which wait for the process of rank 0."""
         if self.rank == 0 and self._are_others_waiting and not self.is_broken:
-            self.agree(STOP)
+            with suppress(LostProcess):
+                self.agree(STOP)
 
 
 #: The group that computes the gradients of the current training step.

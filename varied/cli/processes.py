@@ -57,8 +57,8 @@ def run_in_processes(n: int, args: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from varied.cli.worker import EXIT_CODE_FOLDER
     from varied.runtime import num_cores
-    from varied.worker import EXIT_CODE_FOLDER
 
     config = LaunchConfig(
         min_nodes=1,

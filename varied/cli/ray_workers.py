@@ -118,8 +118,8 @@ class QueueWriter(io.TextIOBase):
 
 def train_in_worker(config: dict[Any, Any]) -> int:
     """Train in a worker of Ray, and return the exit code."""
+    from varied.cli.worker import run_worker
     from varied.process_group import join_group
-    from varied.worker import run_worker
 
     os.chdir(config["folder"])
     output = QueueWriter(config["queue"])

@@ -1,6 +1,6 @@
 """Data: reading, encoding, splitting and batching."""
 
-from varied.data.batches import Batch, Batches, iter_batches, mask_missing
+from varied.data.batches import Batch, Batches, DiskBatches, iter_batches, mask_missing
 from varied.data.catalog import CATALOG, NamedSet, catalog_rows
 from varied.data.codecs import (
     CODECS,
@@ -26,6 +26,7 @@ __all__ = [
     "Batches",
     "Codec",
     "ContextCodec",
+    "DiskBatches",
     "ImageCodec",
     "MoleculeCodec",
     "NamedSet",

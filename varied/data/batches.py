@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -153,6 +153,77 @@ class Batches:
         orders = torch.cat([permutation(n, self.seed, "labeled", r) for r in repetitions])
         offset = start - repetitions[0] * n
         return self.labeled_rows[orders[offset : offset + self.n_labeled]]
+
+
+class DiskBatches(Batches):
+    r"""Shuffled batches of rows that stay on the disk, which are read in windows.
+
+    The rows of an epoch are divided into blocks of consecutive rows, in an order that depends only
+    on the seed and the epoch. A window consists of a few blocks, which are read and then shuffled,
+    so that the disk is read sequentially, and rows of a batch come from all blocks of its window.
+
+    Arguments:
+        read: A function that returns the rows at the given ascending indices as a batch.
+        n: The number N of rows.
+        row_bytes: The size of a row in bytes.
+        size: The number of rows per batch.
+        seed: The random seed.
+    """
+
+    #: The number of blocks in a window, and the size of a window in bytes.
+    BLOCKS, WINDOW_BYTES = 64, 2**26
+
+    def __init__(
+        self, read: Callable[[Tensor], Batch], n: int, row_bytes: int, *, size: int, seed: int
+    ) -> None:
+        self.read, self.n, self.size, self.seed = read, n, min(size, n), seed
+        self.n_labeled, self.steps_per_epoch = 0, n // self.size
+        self.block = max(self.WINDOW_BYTES // self.BLOCKS // row_bytes, 1)
+        self.window = self.block * self.BLOCKS
+        self._windows = dict[tuple[int, int], Batch]()
+
+    def at(self, step: int) -> Batch:
+        """Return the batch of a step, with the dtype of the stored rows."""
+        epoch, i = divmod(step, self.steps_per_epoch)
+        start, parts = i * self.size, list[Batch]()
+        end = start + self.size
+        while start < end:
+            index, offset = divmod(start, self.window)
+            rows = torch.arange(offset, min(offset + end - start, self.window))
+            parts.append(self._read_window(epoch, index).take(rows))
+            start += len(rows)
+        return join_batches(parts)
+
+    def _read_window(self, epoch: int, index: int) -> Batch:
+        """Return the shuffled rows of a window; the last two windows are kept in memory."""
+        key = (epoch, index)
+        if key not in self._windows:
+            # An incomplete block is the last one, so that all windows but the last are full.
+            n_blocks = self.n // self.block
+            blocks = permutation(n_blocks, self.seed, "blocks", epoch)
+            starts = self.block * blocks[index * self.BLOCKS : (index + 1) * self.BLOCKS].sort()[0]
+            rows = (starts[:, None] + torch.arange(self.block)).flatten()
+            if (index + 1) * self.BLOCKS > n_blocks:
+                rows = torch.cat([rows, torch.arange(n_blocks * self.block, self.n)])
+            order = permutation(len(rows), self.seed, f"window {index}", epoch)
+            if len(self._windows) > 1:
+                del self._windows[next(iter(self._windows))]
+            self._windows[key] = self.read(rows).take(order)
+        return self._windows[key]
+
+
+def join_batches(batches: Sequence[Batch]) -> Batch:
+    """Return the rows of several batches as one batch."""
+    if len(batches) == 1:
+        return batches[0]
+
+    def join(parts: Iterator[Tensor | None]) -> Tensor | None:
+        tensors = [part for part in parts if part is not None]
+        return torch.cat(tensors) if tensors else None
+
+    x = torch.cat([batch.x for batch in batches])
+    c, mask, y = (join(getattr(b, name) for b in batches) for name in ("c", "mask", "y"))
+    return Batch(x, c, mask, y)
 
 
 def iter_batches(

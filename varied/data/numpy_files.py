@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.data.arrays import from_array, from_sparse
+from varied.data.disk_rows import DiskRows
 from varied.data.labels import parse_covariates, parse_labels, parse_names
 from varied.data.memory import check_memory, check_ratio, read_array
 from varied.data.raw_data import RawData
@@ -22,6 +23,8 @@ from varied.errors import VariedError, read_error, suggest
 
 Array = npt.NDArray[Any]
 
+#: The size in bytes above which the images of an .npy file stay on the disk.
+MAX_IN_MEMORY = 2**28
 #: The names by which arrays in .npz files are identified.
 _X_NAMES = ("x", "X", "data", "images", "inputs", "features", "arr_0")
 _LABEL_NAMES = ("y", "Y", "labels", "label", "targets", "target")
@@ -53,8 +56,33 @@ def read_npy(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
     """
     with path.open("rb") as file:
         n_file = path.stat().st_size
-        x = _read(file, path.name, n_file, n_file)
-    return from_array(x, labels, classes, what=path.name)
+        data = _large_images(file, path, n_file)
+        if data is None:
+            x = _read(file, path.name, n_file, n_file)
+            return from_array(x, labels, classes, what=path.name)
+    if labels is None:
+        return data
+    values, names = parse_labels(labels, len(data), classes)
+    return data.replace(labels=values, classes=names)
+
+
+def _large_images(file: IO[bytes], path: Path, n_file: int) -> RawData | None:
+    """Return 8-bit images that stay on the disk, or None if the array is small or other data."""
+    try:
+        shape, fortran_order, dtype = _read_header(file)
+    except Exception:  # the error is raised when the array is read
+        file.seek(0)
+        return None
+    offset = file.tell()
+    file.seek(0)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    is_image = dtype == np.uint8 and (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3))
+    if not is_image or fortran_order or not MAX_IN_MEMORY < n_bytes <= n_file - offset:
+        return None
+    rows = DiskRows(path, offset, shape, dtype)
+    if all(block.max(initial=0) <= 1 for block in rows.blocks()):
+        return None
+    return RawData(rows, "image")
 
 
 def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:

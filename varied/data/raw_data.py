@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from varied.data.disk_rows import DiskRows
 from varied.data.labels import Labels, join_labels
+
+#: The maximum size in bytes of rows that are read from the disk when they are selected.
+MAX_READ = 2**28
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class RawData:
     """Data as read, before they are encoded.
 
     Arguments:
-        x: Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``; arrays, float32 with shape
+        x: Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, as an array or, if they are
+            large, as `DiskRows`; arrays, float32 with shape
             ``(N, *shape)``, channels first; recordings, float32 with shape ``(N, samples)``;
             molecules, as an array of SMILES; or the rows of a table, as a `pandas.DataFrame`.
         kind: The kind of data, which selects the codec: "image", "array", "sound", "table",
@@ -97,7 +102,12 @@ class RawData:
     @property
     def is_frame(self) -> bool:
         """Whether the data are a DataFrame."""
-        return not isinstance(self.x, np.ndarray)
+        return not isinstance(self.x, np.ndarray | DiskRows)
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the rows stay on the disk until they are used."""
+        return isinstance(self.x, DiskRows)
 
     @property
     def is_image(self) -> bool:
@@ -162,14 +172,23 @@ class RawData:
         for array in (None if self.is_frame else self.x, self.labels):
             if array is not None:
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                for block in array.blocks() if isinstance(array, DiskRows) else [array]:
+                    digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
     def take(self, indices: npt.ArrayLike) -> RawData:
-        """Return the rows at ``indices``, in that order, with their labels and names."""
+        """Return the rows at ``indices``, in that order, with their labels and names.
+
+        If the data are on the disk, more than 256 MB of rows remain there.
+        """
         rows = np.asarray(indices, dtype=np.int64)
+        if self.is_frame:
+            x = self.x.iloc[rows].reset_index(drop=True)
+        else:
+            is_large = self.is_on_disk and len(rows) * self.x.row_bytes > MAX_READ
+            x = self.x.take(rows) if is_large else self.x[rows]
         return self.replace(
-            x=self.x.iloc[rows].reset_index(drop=True) if self.is_frame else self.x[rows],
+            x=x,
             labels=None if self.labels is None else self.labels[rows],
             names=None if self.names is None else tuple(self.names[i] for i in rows),
             test=None if self.test is None else np.flatnonzero(np.isin(rows, self.test)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,8 +91,17 @@ def group_equal_rows(data: RawData, reference: RawData | None = None) -> Rows:
 
         hashes = pd.util.hash_pandas_object(data.x, index=False)
         return np.asarray(pd.factorize(hashes)[0], dtype=np.int64)
-    index: dict[bytes, int] = {}
-    return np.array([index.setdefault(row.tobytes(), len(index)) for row in data.x])
+    from pandas import factorize
+
+    blocks = data.x.blocks() if data.is_on_disk else [data.x]
+    digests = [_row_digests(block) for block in blocks]
+    return np.asarray(factorize(np.concatenate(digests))[0], dtype=np.int64)
+
+
+def _row_digests(x: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit digest of each row, which is shorter than the row if there are many."""
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in x)
+    return np.frombuffer(b"".join(digests), np.uint64)
 
 
 def _are_categories(data: RawData) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,8 @@ from varied.training_step import Step
 
 #: The number of rows in a batch that is passed through the model.
 BATCH_ROWS = 500
+#: The number of rows that are read at once if the data are on the disk.
+_DISK_ROWS = 20 * BATCH_ROWS
 #: The maximum number of elements that are created to build a model, for each stored weight.
 _MAX_ELEMENTS_PER_WEIGHT = 16
 
@@ -247,6 +250,10 @@ class RunBase:
 
     def batches(self, data: RawData) -> Iterator[Batch]:
         """Encode data as batches of stored rows with their context."""
+        if data.is_on_disk and len(data) > _DISK_ROWS:
+            starts = range(0, len(data), _DISK_ROWS)
+            parts = (data.take(range(i, min(i + _DISK_ROWS, len(data)))) for i in starts)
+            return itertools.chain.from_iterable(map(self.batches, parts))
         batch = self.encode_data(data)
         return iter_batches(batch.x, batch.c, batch.mask, size=BATCH_ROWS)
 

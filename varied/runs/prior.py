@@ -7,7 +7,7 @@ from typing import Any
 
 from varied.composition import compose_prior
 from varied.errors import VariedError
-from varied.prior_fitting import fit_ex_post, prior_plan_from, require_vae
+from varied.prior_fitting import MAX_TRAINING_ROWS, fit_ex_post, prior_plan_from, require_vae
 from varied.priors import Prior
 from varied.registry import find
 from varied.runs.base import RunBase
@@ -37,7 +37,10 @@ def prepare_prior(run: RunBase, name: str, **settings: Any) -> tuple[Plan, Itera
 
 def _fit(run: RunBase, part: Part, prior: Prior, plan: Plan) -> Iterator[StepEvent]:
     model = require_vae(run.model)
-    rows = {name: run.encode_data(run.split(name)) for name in ("train", "validation")}
+    rows = {
+        name: run.encode_data(run.split(name).head(MAX_TRAINING_ROWS))
+        for name in ("train", "validation")
+    }
     previous, model.prior = model.prior, prior
     is_fitted = False
     try:

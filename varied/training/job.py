@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from varied.composition import compose
-from varied.data import Batch, Batches, RawData, iter_batches, mask_missing
+from varied.data import Batch, Batches, DiskBatches, RawData, iter_batches, mask_missing
 from varied.data.labels import subsample_labels
 from varied.functional.mixture_prior import fit_mixture_prior, has_replaceable_prior
-from varied.prior_fitting import encode_for_prior, fit_ex_post, prior_plan
+from varied.prior_fitting import MAX_TRAINING_ROWS, encode_for_prior, fit_ex_post, prior_plan
 from varied.process_group import joined_group
 from varied.runs import Run, Store
 from varied.runs.classification import calibrate_temperature
@@ -109,9 +109,15 @@ class Job:
         """Whether training is stopped early if the validation loss does not improve."""
         return self.spec.plan.patience > 0 and not self.step.objective.discriminators
 
-    def rows(self, name: str, limit: int | None = None) -> Batch:
-        """Return the stored rows of a split, or a fixed random subset of ``limit`` rows."""
-        indices = torch.from_numpy(getattr(self.split, name))
+    def rows(self, name: str, limit: int | None = None, n_first: int | None = None) -> Batch:
+        """Return the stored rows of a split.
+
+        Arguments:
+            name: The name of the split.
+            limit: The size of a fixed random subset of the rows; None for no subset.
+            n_first: The number of rows that are used, in their order; None for all.
+        """
+        indices = torch.from_numpy(getattr(self.split, name))[:n_first]
         if limit is not None and len(indices) > limit:
             indices = indices[permutation(len(indices), self.spec.plan.seed, "look")[:limit]]
         data = self.data.take(indices.numpy())
@@ -171,8 +177,18 @@ class Job:
                 self.state = TrainingState()  # the process of rank 0 sends its state
 
     def _batches(self) -> Batches:
-        plan, rows = self.spec.plan, self.rows("train")
+        plan, data = self.spec.plan, self.data.take(self.split.train)
         labeled = _LABELED_FRACTION if self.model.num_classes else 0.0
+        if data.is_on_disk and not labeled and self.properties is None:
+            c = self._contexts(data, "train")
+
+            def read(rows: Tensor) -> Batch:
+                context = None if c is None else c[rows]
+                return mask_missing(self.codec.encode(data.take(rows.numpy())), context)
+
+            n, row_bytes = len(data), data.x.row_bytes
+            return DiskBatches(read, n, row_bytes, size=plan.batch_size, seed=plan.seed)
+        rows = self.rows("train")
         y = self.properties.values() if self.properties else None
         return Batches(
             rows.x, rows.c, rows.mask, y, size=plan.batch_size, seed=plan.seed, labeled=labeled
@@ -224,7 +240,8 @@ class Job:
         if not self.fits_prior_later:
             return
         self.notices += self._restore_best()
-        rows = {name: self.rows(name) for name in ("train", "validation")}
+        names = ("train", "validation")
+        rows = {name: self.rows(name, n_first=MAX_TRAINING_ROWS) for name in names}
         with self.store.lock(), _stop_on_signal(self):
             for event in fit_ex_post(self.model, self.codec.load, rows, prior_plan(self.spec)):
                 if self.is_stopping:

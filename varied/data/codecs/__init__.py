@@ -75,7 +75,7 @@ def check_rows(data: RawData, what: str) -> None:
         VariedError: If it does not, or there is no such kind.
     """
     x, codec = data.x, find("data", data.kind, CODECS)
-    is_real = x.dtype.kind in "iuf" and x.ndim > 1 and not np.isinf(x).any()
+    is_real = not data.is_on_disk and x.dtype.kind in "iuf" and x.ndim > 1 and not np.isinf(x).any()
     is_valid = {
         "image": data.is_image and (x.ndim == 3 or x.shape[3] == 3),
         "array": is_real,

@@ -148,7 +148,7 @@ class ImageCodec(Codec):
         Raises:
             VariedError: If the size of the images differs from that of the training images.
         """
-        x = _channels_first(_as_images(data), self.shape[0])
+        x = _channels_first(np.asarray(_as_images(data)), self.shape[0])
         if x.shape[1:] != self.shape:
             raise VariedError(
                 f"These images are {_describe(x.shape)}, but the training images are "
