@@ -29,6 +29,7 @@ KINDS = {
     "patchgan-vae": {"model": "patchgan-vae"},
     "vae-gan": {"model": "vae-gan"},
     "m2": {"model": "m2"},
+    "finished run": {"model": "vae", "steps": 5},
     "early-stopping": {"lr": 0.02, "beta": 0, "patience": 1, "steps": 3000},
 }
 PLAN = {
@@ -51,6 +52,8 @@ def train_kind(kind, folder, **choices):
     torch.manual_seed(0)
     job = prepare(bar_images(200), out=folder, **PLAN | {"net.width": 16} | KINDS[kind] | choices)
     losses = []
+    if kind == "finished run":
+        return torch.tensor(losses), job.run(progress=False).model.state_dict()
     if job.group.rank > 0:
         job.follow()
     else:

@@ -206,6 +206,7 @@ def related_columns(n: int = 2000) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_samples_satisfy_the_relations_between_columns(tmp_path):
     frame = related_columns()
     run = train_quickly(frame, out=tmp_path / "run", steps=1000, latent=4)

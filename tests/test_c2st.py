@@ -107,6 +107,7 @@ def test_auroc_of_one_distribution_is_chance():
     assert c2st_auroc(x, y, learner=forest, seed=1) != small
 
 
+@pytest.mark.slow
 def test_auroc_of_different_distributions():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(400, 2)), rng.normal(size=(400, 2)) + np.array([1.5, 0])

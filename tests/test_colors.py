@@ -72,6 +72,7 @@ def test_conditional_models_of_color_images_see_the_mean_color(conditioning, tmp
     assert run.reconstruct(n=5).images.shape[1] == 5
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_on_color_images_resumes_to_the_same_weights(tmp_path):
     options = {"steps": 40, "threads": 1, "precision": "float32"}
     weights = []

@@ -356,6 +356,7 @@ def test_column_that_is_not_a_count_is_an_error(values):
         fit_codec(read(pd.DataFrame({"a": values * 20})), column_types={"a": "count"})
 
 
+@pytest.mark.slow
 def test_run_on_a_column_of_counts(tmp_path):
     table = visits()
     options = {"column_types": {"visits": "count"}, "steps": 400, "out": tmp_path / "run"}

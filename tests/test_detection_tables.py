@@ -67,6 +67,7 @@ def test_combined_score_is_not_much_worse_than_its_parts_or_the_nearest_neighbor
     assert result["both"] > result["neighbors"] - 0.06, result
 
 
+@pytest.mark.slow
 def test_copies_of_training_rows_do_not_make_new_rows_anomalous(tmp_path):
     random = np.random.default_rng(0)
     distinct = pd.DataFrame(random.normal(size=(800, 3)), columns=list("abc"))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import varied
 from tests.bar_images import bar_images
 from tests.quick_training import train_to_end
-from varied.data import Batch, DiskBatches, numpy_files, raw_data, split
+from varied.data import Batch, DiskBatches, image_cache, numpy_files, raw_data, split
 from varied.data.disk_rows import DiskRows
+from varied.data.image_files import read_images
 from varied.errors import VariedError
 from varied.training import Interrupted, prepare
 
@@ -147,3 +153,77 @@ def test_an_interrupted_run_on_the_disk_ends_with_the_same_weights(path, tmp_pat
     run = train_to_end(prepare(path, out=tmp_path / "run", **options))
     weights, expected = run.model.state_dict(), uninterrupted.model.state_dict()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+# Decoded images
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_cache, "MIN_FILES", 10)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for i, image in enumerate(bar_images(30)[0]):
+        (tmp_path / "photos" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "photos" / "ab"[i % 2] / f"{i}.png")
+    (tmp_path / "photos" / "a" / "broken.png").write_bytes(b"no image")
+    return tmp_path / "photos"
+
+
+def is_decoded(path, monkeypatch):
+    """Return whether reading a folder decodes its images, and check that the data are the same."""
+    counts = Counter()
+
+    def count(*args):
+        counts["calls"] += 1
+        return read_images(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_cache, "read_images", count)
+        data = varied.read(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(image_cache, "MIN_FILES", 10**6)
+        expected = varied.read(path)
+    assert data.digest() == expected.digest()
+    assert (data.names, data.notes, data.problems) == (
+        expected.names,
+        expected.notes,
+        expected.problems,
+    )
+    return counts["calls"] == 1
+
+
+def test_a_large_folder_is_decoded_once(photos, monkeypatch):
+    assert is_decoded(photos, monkeypatch)
+    assert not is_decoded(photos, monkeypatch)
+    monkeypatch.setattr(image_cache, "MAX_IN_MEMORY", 0)
+    assert varied.read(photos).is_on_disk
+    assert not is_decoded(photos, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "change", ["a new file", "another time", "a shorter cache", "a damaged cache", "cleared"]
+)
+def test_it_is_decoded_again_after_a_change(photos, monkeypatch, change):
+    varied.read(photos)
+    (pixels,) = image_cache.image_folder().glob("*.pixels")
+    if change == "a new file":
+        Image.fromarray(bar_images(1)[0][0]).save(photos / "a" / "new.png")
+    elif change == "another time":
+        os.utime(photos / "a" / "0.png", (0, 0))
+    elif change == "a shorter cache":
+        pixels.write_bytes(pixels.read_bytes()[:-1])
+    elif change == "a damaged cache":
+        pixels.write_bytes(pixels.read_bytes()[:-1] + b"\x7b")
+    else:
+        assert image_cache.clear_images() == 2
+    assert is_decoded(photos, monkeypatch)
+
+
+@pytest.mark.parametrize("fault", ["full disk", "no permission"])
+def test_a_cache_that_cannot_be_written_is_not_used(photos, monkeypatch, fault):
+    if fault == "full disk":
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    else:
+        (photos.parent / "cache").write_text("a file instead of a folder")
+    assert is_decoded(photos, monkeypatch)
+    assert is_decoded(photos, monkeypatch)

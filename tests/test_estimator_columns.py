@@ -290,6 +290,7 @@ def test_resampled_sparse_rows_are_sparse():
     np.testing.assert_array_equal(rows[:100].toarray(), x.toarray())
 
 
+@pytest.mark.slow
 def test_detector_finds_unknown_levels():
     detector = VAEDetector(**TRAINED).fit(FRAME)
     unknown = FRAME.assign(word="c", city=FRAME["city"].where(FRAME.index < 0, "bonn"))

@@ -120,6 +120,7 @@ def test_objective_composes_by_its_name(page):
         compose(Spec.parse(objective="bounded", posterior="deterministic"), (6,))
 
 
+@pytest.mark.slow
 def test_suite_is_evaluated(run):
     (group,) = [group for group in evaluate_all(run) if group.title == "Brightness"]
     assert group.metrics[0].name == "brightness ratio"

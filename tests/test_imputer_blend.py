@@ -39,6 +39,7 @@ def test_columns_that_copy_each_other_are_imputed_accurately():
     assert error(plain, x, missing & ~groups) > 0.1
 
 
+@pytest.mark.slow
 def test_independent_columns_are_imputed_with_about_their_mean():
     x = np.random.default_rng(0).normal(size=(100, 8))
     incomplete, missing = hide(x)

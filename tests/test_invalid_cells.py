@@ -120,6 +120,7 @@ def test_missing_cells_of_a_constant_column_are_filled(run, tmp_path):
     assert cells == [[4, "unit", 3], [4, "place", "Lab"]]
 
 
+@pytest.mark.slow
 def test_levels_that_are_also_new_in_validation_rows_are_not_anomalous(tmp_path):
     random = np.random.default_rng(0)
     frame = rows().assign(word=[f"w{k}" for k in random.geometric(0.02, N)])

@@ -170,6 +170,7 @@ def test_samples_are_compared_with_complete_training_rows(run):
     assert is_finite(training)
 
 
+@pytest.mark.slow
 def test_comparisons_require_complete_rows(tmp_path):
     x = series()[1]
     x[:, 0, 0] = np.where(np.arange(N) < 200, np.nan, 1)

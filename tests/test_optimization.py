@@ -205,6 +205,7 @@ def open_run(folder):
     return train
 
 
+@pytest.mark.slow
 def test_a_column_is_raised_and_correlated_columns_follow(open_run):
     result = open_run("table").optimize(property="income", n=8, n_evaluations=40)
     assert result.shape == (8, 2)
@@ -241,6 +242,7 @@ def test_a_label_of_images_is_raised(open_run, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_molecules_are_similar_and_have_their_computed_property(open_run, tmp_path):
     run = open_run("molecules")
     starts = ["CCCCO", "N#CCCCN", "CCCCCN"]

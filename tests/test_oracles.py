@@ -180,6 +180,7 @@ class TrainedLinearVAE:
         self.basis = torch.linalg.svd(w, full_matrices=False).U
 
 
+@pytest.mark.slow
 def test_trained_linear_vae_converges_to_probabilistic_pca():
     x = random_data(2000, 10, 3, exact_covariance=False)
     exact, ours = ProbabilisticPCA(x, 3), TrainedLinearVAE(x, 3)

@@ -17,6 +17,7 @@ from tests.bar_images import save_bar_images
 from tests.group_training import KINDS, PLAN, train_in_processes, train_kind
 from varied.atomic_io import read_jsonl
 from varied.cli import main
+from varied.cli.worker import run_worker
 from varied.errors import VariedError
 from varied.process_group import Group, current_group, joined_group, use_group
 from varied.seeding import derive_seed
@@ -55,7 +56,7 @@ def test_two_processes_train_like_one(tmp_path):
 
 @pytest.mark.slow
 def test_three_processes_have_equal_codebooks_and_weights(tmp_path):
-    kinds = [kind for kind in KINDS if kind != "early-stopping"]
+    kinds = [kind for kind in KINDS if kind not in ("early-stopping", "finished run")]
     results = train_in_processes(3, tmp_path, kinds)
     for kind in kinds:
         assert_same_in_all_processes(results, kind)
@@ -71,10 +72,22 @@ def test_early_stopping_restores_the_weights_of_all_processes(tmp_path):
     assert len(results[0]["early-stopping"][0]) < KINDS["early-stopping"]["steps"]
 
 
+@pytest.mark.slow
+def test_all_processes_return_the_finished_run(tmp_path):
+    results = train_in_processes(2, tmp_path, ["finished run"])
+    assert_same_in_all_processes(results, "finished run")
+    assert (tmp_path / "finished run" / "report.html").is_file()
+
+
 # The command
 
 
 RAY = ["--engine", "ray", "--workers", "2"]
+
+
+def test_other_commands_do_not_run_in_several_processes(capsys):
+    assert run_worker(["sample", "run"], Group()) == 2
+    assert "Only `varied train` runs" in capsys.readouterr().err
 
 
 def start_command(source, folder, *options, group=("--processes", "2")):

@@ -265,6 +265,7 @@ def test_categories_need_no_interval_calibration(tmp_path):
     assert (run.folder / "calibration.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_column_can_be_the_label(file, tmp_path):
     run = train_quickly(
         str(file),

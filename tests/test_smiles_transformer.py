@@ -27,6 +27,7 @@ def test_an_unknown_token_is_marked_and_omitted():
     assert tokens.inverse_transform(table).tolist() == ["C"]
 
 
+@pytest.mark.slow
 def test_estimators_take_lists_of_smiles_in_a_pipeline():
     options = {"steps": 300, "random_state": 0}
     vae = clone(make_pipeline(SmilesTransformer(), VAETransformer(4, **options))).fit(SMILES * 4)

@@ -305,6 +305,7 @@ def test_subsampled_dreg_converges_to_that_of_all_draws(model):
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_subsampled_gradient_is_unbiased(model):
     trace, repetitions = model.trace(8), 4000
     expected = gradient(iwae_term(trace).sum(), model.decoder_params)

@@ -43,6 +43,7 @@ def test_notes_of_different_sorts_are_not_merged():
     )
 
 
+@pytest.mark.slow
 def test_invalid_cells_of_many_columns_have_few_notes(tmp_path):
     frame = wide()[[f"amount {i}" for i in range(60)]].assign(**{f"u{i}": i for i in range(40)})
     run = train_quickly(frame, steps=2, latent=2, width=8, out=tmp_path / "run")
@@ -51,6 +52,7 @@ def test_invalid_cells_of_many_columns_have_few_notes(tmp_path):
     assert report.is_anomaly.all()
 
 
+@pytest.mark.slow
 def test_samples_have_the_variances_and_eigenvalues_of_the_rows(tmp_path):
     random, n, columns, factors = np.random.default_rng(0), 400, 70, 3
     x = random.normal(size=(n, factors)) @ random.normal(size=(factors, columns))

@@ -32,8 +32,16 @@ def doctor(
             help="Remove the measured durations of training steps, which are then measured again.",
         ),
     ] = False,
+    clear_images: Annotated[
+        bool,
+        typer.Option("--clear-images", help="Remove the decoded images of large folders."),
+    ] = False,
 ) -> None:
     """Print system information for bug reports."""
+    if clear_images:
+        from varied.data import image_cache
+
+        image_cache.clear_images()
     if clear_setups:
         from varied.setup_cache import clear_timings
 

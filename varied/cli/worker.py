@@ -14,7 +14,7 @@ from pathlib import Path
 from varied import atomic_io
 from varied.cli import console
 from varied.cli import main as run_command
-from varied.cli.errors import INTERNAL
+from varied.cli.errors import INTERNAL, MISUSE
 from varied.process_group import STOP, TorchGroup
 
 #: The environment variable with the folder in which the process of rank 0 stores the exit code of
@@ -24,7 +24,12 @@ EXIT_CODE_FOLDER = "VARIED_EXIT_CODE_FOLDER"
 
 
 def run_worker(args: Sequence[str], group: TorchGroup) -> int:
-    """Run a command of ``varied`` in a process of a group, and return the exit code."""
+    """Run ``varied train`` in a process of a group, and return the exit code."""
+    if "train" not in args:
+        if group.rank == 0:
+            sentence = "Only `varied train` runs in several processes; use `varied` instead."
+            console.show(f"varied: {sentence}", error=True)
+        return MISUSE
     return _lead(args, group) if group.rank == 0 else _follow(args, group)
 
 

@@ -34,10 +34,17 @@ class UnreadableFile(Exception):
 
 @dataclass(frozen=True)
 class Member:
-    """A file: its path, with ``/`` as the separator, and a function that opens it."""
+    """A file in a folder or zip file.
+
+    Arguments:
+        name: The path, with ``/`` as the separator.
+        open: A function that opens the file.
+        version: Numbers that change with the file; None if they are not known.
+    """
 
     name: str
     open: Callable[[], IO[bytes]]
+    version: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -83,7 +90,8 @@ def list_folder(root: Path, endings: frozenset[str]) -> Listing:
     listing = Listing()
     for path in _walk(root):
         name = printable(path.relative_to(root).as_posix())
-        listing.add(Member(name, _opener(path)), endings, _refuse_file(path))
+        refusal, version = _inspect_file(path)
+        listing.add(Member(name, _opener(path), version), endings, refusal)
     return listing.by_name()
 
 
@@ -111,7 +119,8 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
     listing, names = Listing(), set[str]()
     for info in infos:
         if info.filename and not info.is_dir():
-            member = Member(printable(info.filename), _unpacker(archive, info))
+            version = (info.file_size, info.CRC)
+            member = Member(printable(info.filename), _unpacker(archive, info), version)
             listing.add(member, endings, _refuse_zipped(info, names))
             names.add(info.filename)
     return listing.by_name()
@@ -158,15 +167,16 @@ def _unpacker(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], I
     return unpack
 
 
-def _refuse_file(path: Path) -> str:
-    """Return the reason why a file is not read, or an empty string."""
+def _inspect_file(path: Path) -> tuple[str, tuple[int, ...] | None]:
+    """Return the reason why a file is not read, or an empty string, and its version."""
     try:
         state = path.stat()
     except OSError as error:
-        return f"it cannot be opened ({error.strerror})"
+        return f"it cannot be opened ({error.strerror})", None
     if not stat.S_ISREG(state.st_mode):
-        return "it is not a regular file"
-    return "it is larger than 256 MiB" if state.st_size > _MAX_FILE_BYTES else ""
+        return "it is not a regular file", None
+    refusal = "it is larger than 256 MiB" if state.st_size > _MAX_FILE_BYTES else ""
+    return refusal, (state.st_size, state.st_mtime_ns)
 
 
 def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:

@@ -16,6 +16,8 @@ from varied.errors import VariedError
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 
+#: The size in bytes above which images stay on the disk.
+MAX_IN_MEMORY = 2**28
 #: The size of a block in which rows are read.
 BLOCK_BYTES = 2**24
 #: Rows are read together if there are at most as many bytes between them.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.data.arrays import from_array, from_sparse
-from varied.data.disk_rows import DiskRows
+from varied.data.disk_rows import MAX_IN_MEMORY, DiskRows
 from varied.data.labels import parse_covariates, parse_labels, parse_names
 from varied.data.memory import check_memory, check_ratio, read_array
 from varied.data.raw_data import RawData
@@ -23,8 +23,6 @@ from varied.errors import VariedError, read_error, suggest
 
 Array = npt.NDArray[Any]
 
-#: The size in bytes above which the images of an .npy file stay on the disk.
-MAX_IN_MEMORY = 2**28
 #: The names by which arrays in .npz files are identified.
 _X_NAMES = ("x", "X", "data", "images", "inputs", "features", "arr_0")
 _LABEL_NAMES = ("y", "Y", "labels", "label", "targets", "target")

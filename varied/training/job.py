@@ -136,17 +136,25 @@ class Job:
     def run(self, *, progress: bool | None = None) -> Run:
         """Train, fit the prior if it is fitted after training, evaluate, and write the report.
 
+        In a group of processes, the process of rank 0 does everything but the training.
+
         Arguments:
             progress: Whether to show progress; None shows it in a terminal or a notebook.
 
         Raises:
             Interrupted: After Ctrl-C or SIGTERM; training can be resumed.
         """
+        if self.group.rank > 0:
+            self.follow()
+            self.group.announce("")  # wait until the process of rank 0 has written all files
+            return Run(self.store.folder, self.data, **self.spec.sources)
         stream = progress_stream(progress)
         run_with_progress(self.train(), self.spec.plan, stream)
         if self.fits_prior_later:
             run_with_progress(self.fit_prior(), prior_plan(self.spec), stream)
-        return self.finish()
+        run = self.finish()
+        self.group.announce(str(run.folder))
+        return run
 
     def train(self) -> Iterator[StepEvent]:
         """Train to the end, and yield an event after each step.

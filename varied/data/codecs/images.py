@@ -18,7 +18,8 @@ from varied.data.archive import Member
 from varied.data.codecs.base import Array, Codec, Examples
 from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.options import check_options
-from varied.data.image_files import ENDINGS, Size, as_mask, as_size, read_images, resize
+from varied.data.image_cache import read_images_cached
+from varied.data.image_files import ENDINGS, Size, as_mask, as_size, resize
 from varied.data.labels import class_folders
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
@@ -77,7 +78,7 @@ class ImageCodec(Codec):
         cls, members: Sequence[Member], *, image_size: Any = None
     ) -> Examples:
         """Read image files and resize them; see `varied.data.image_files.read_images`."""
-        return Examples(*read_images(members, as_size(image_size)))
+        return Examples(*read_images_cached(members, as_size(image_size)))
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
