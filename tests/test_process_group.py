@@ -92,7 +92,7 @@ def test_other_commands_do_not_run_in_several_processes(capsys):
 
 def start_command(source, folder, *options, group=("--processes", "2")):
     paths = os.environ["PYTHONPATH"].split(os.pathsep)
-    if group is RAY:  # it connects to the address of this machine in the local network
+    if "ray" in group:  # it connects to the address of this machine in the local network
         paths = [path for path in paths if "network_guard" not in path]
     words = ["train", str(source), "--out", str(folder), "--net.width", "16", "--compile", "no"]
     return subprocess.Popen(
@@ -191,11 +191,12 @@ def test_an_error_is_printed_once(source, tmp_path, options, message):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("killed", [None, 0, 1])
-def test_workers_of_ray_train_together(source, tmp_path, killed):
+@pytest.mark.parametrize(("n_workers", "killed"), [("1", None), ("1:2", None), ("2", 0), ("2", 1)])
+def test_workers_of_ray_train_together(source, tmp_path, n_workers, killed):
     pytest.importorskip("ray")
     folder, steps = tmp_path / "run", "60" if killed is None else "4000"
-    process = start_command(source, folder, "--steps", steps, group=RAY)
+    group = ["--engine", "ray", "--workers", n_workers]
+    process = start_command(source, folder, "--steps", steps, group=group)
     if killed is not None:
         wait_for_step(folder, 100)
         os.kill(workers("ray::RayTrainWorker")[killed], signal.SIGKILL)

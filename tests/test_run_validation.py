@@ -91,7 +91,10 @@ def test_invalid_notes_of_a_fitted_prior_are_refused(runs, tmp_path, notes):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("step", "1"), ("steps", 1), ("anchor", [1]), ("setup", {"device": 1})],
+    [
+        *[("step", "1"), ("steps", 1), ("anchor", [1]), ("setup", {"device": 1})],
+        *[("setup", {"threads": 10**9}), ("setup", {"device": "a"}), ("setup", {"precision": "a"})],
+    ],
 )
 def test_the_state_in_a_checkpoint_is_checked(name, value):
     state = {"step": 3, "total": None, "anchor": [0, 0.0], "setup": None, "moments": {}}

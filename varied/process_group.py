@@ -165,6 +165,11 @@ def joined_group() -> Group:
     return _joined
 
 
+def is_worker() -> bool:
+    """Return whether this process has joined a group, which may consist of this process only."""
+    return isinstance(_joined, TorchGroup)
+
+
 @contextmanager
 def use_group(group: Group) -> Iterator[None]:
     """Set the group that `current_group` returns."""

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from varied import setup_cache
+from varied.errors import VariedError, lookup
 from varied.heads import Head
 from varied.nets.autocast import AutocastModule
 from varied.objectives import Objective
@@ -31,6 +32,9 @@ from varied.spec import Plan
 
 #: Seconds of training below which a cold compilation (7 to 23 s) costs more time than it saves.
 WORTH_COMPILING = 240.0
+
+#: The maximum number of threads, since a file may name any number.
+_MAX_THREADS = 4096
 
 COMPILERS = ("g++", "clang++", "c++")
 #: Values of `AutocastModule.precision` by name.
@@ -60,6 +64,13 @@ class Setup:
     compile: bool = False
     max_threads: int = 1
     single_thread_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        lookup(dict.fromkeys(("cpu", "cuda")), self.device, "device")
+        lookup(PRECISIONS, self.precision, "precision")
+        for n in (self.threads, self.max_threads):
+            if not 1 <= n <= _MAX_THREADS:
+                raise VariedError(f"{n:,} threads are not between 1 and {_MAX_THREADS:,}.")
 
     def __str__(self) -> str:
         compiled = ", compiled" if self.compile else ""

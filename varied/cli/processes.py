@@ -16,13 +16,6 @@ from varied.errors import VariedError
 MAX_RESTARTS = 3
 
 
-def is_worker() -> bool:
-    """Return whether this process is one of a group that trains together."""
-    from varied.process_group import joined_group
-
-    return joined_group().world > 1
-
-
 def run_in_group(processes: int, engine: str | None, workers: str | None) -> int:
     """Run this command in several processes that train together, and return the exit code.
 

@@ -10,7 +10,7 @@ import typer
 
 from varied.cli import console
 from varied.cli.flags import SETTINGS, parse_column_types, parse_size, parse_value
-from varied.cli.processes import is_worker, run_in_group
+from varied.cli.processes import run_in_group
 from varied.cli.run_job import OutputMode, prepare_job, run_job
 from varied.errors import VariedError
 
@@ -194,8 +194,11 @@ def train(
         )
     mode = OutputMode(as_json=as_json, quiet=quiet)
     is_distributed = processes > 1 or engine is not None or workers is not None
-    if is_distributed and not dry_run and not is_worker():
-        raise typer.Exit(run_in_group(processes, engine, workers))
+    if is_distributed and not dry_run:
+        from varied.process_group import is_worker
+
+        if not is_worker():
+            raise typer.Exit(run_in_group(processes, engine, workers))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "dry-run" if dry_run else out
         job = prepare_job(source, _model(model, spec), folder, choices, mode)
