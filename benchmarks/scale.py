@@ -4,9 +4,11 @@ Models are trained on 10,000 images of MNIST by one process and by two processes
 thread and its share of every batch, so that the batches are the same. "Difference" is the mean over
 seeds of the test loss with two processes minus that with one (-ELBO, or the reconstruction loss of
 a model without a KL), with the standard error of the mean of paired differences. "Largest relative
-difference" is that of the training losses of the first 60 steps, which is due to rounding if a
-model has no noise; later, rounding errors grow. Communication is timed as the mean of 50 sums of
-all gradients.
+difference" is that of the training losses of the first 60 steps; it is due to rounding if a model
+has no noise. "Speed" is the number of images per second in 60 steps, relative to one process: of
+two processes that train together, and of two processes that train independently of each other,
+which is what the processor can reach. Communication is timed as the mean of 50 sums of all
+gradients.
 
 Each training is a row of ``results/scale.json``; ``results/scale.md`` compares them.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import socket
 import statistics
@@ -30,20 +33,21 @@ from benchmarks.records import description, load, markdown_table, save, write_pa
 
 NAME = "scale"
 N_IMAGES, SEEDS = 10_000, (0, 1, 2)
-#: The number of steps whose losses are compared.
+#: The number of steps whose losses and durations are compared.
 N_COMPARED = 60
+N_STEPS = 600
 #: The settings of each model, which is trained for 600 steps.
 MODELS: dict[str, dict[str, Any]] = {
-    "autoencoder": {"binarize": "none"},
+    "autoencoder": {"binarize": "none", "max_shift": 0},
     "vae": {},
-    "vq-vae": {"net": "conv", "net.width": 16},
-    "vae-gan": {"net": "conv", "net.width": 16},
+    "vq-vae": {"binarize": "none", "max_shift": 0, "net": "conv", "net.width": 16},
+    "vae-gan": {"net": "conv", "net.width": 8},
 }
-PLAN: dict[str, Any] = {"steps": 600, "precision": "float32", "threads": 1, "compile": "no"}
+PLAN: dict[str, Any] = {"precision": "float32", "threads": 1, "compile": "no"}
 _N_SUMS = 50
 
 
-def train_in_group(model: str, seed: int, folder: Path) -> None:
+def train_in_group(model: str, seed: int, steps: int, folder: Path) -> None:
     """Train as one of the processes of a group; the process of rank 0 stores the results."""
     import torch
 
@@ -54,8 +58,10 @@ def train_in_group(model: str, seed: int, folder: Path) -> None:
 
     with join_group() as group:
         data = read("mnist").take(range(N_IMAGES))
-        job = prepare(data, model, out=folder / "run", seed=seed, **PLAN | MODELS[model])
+        options = PLAN | MODELS[model] | {"steps": steps, "seed": seed}
+        job = prepare(data, model, out=folder / "run", **options)
         size = sum(parameter.numel() for parameter in job.step.parameters())
+        losses = []
         if group.rank > 0:
             job.follow()
         else:
@@ -66,35 +72,52 @@ def train_in_group(model: str, seed: int, folder: Path) -> None:
         seconds = (time.perf_counter() - begin) / _N_SUMS
     if group.rank > 0:
         return
-    evaluation = job.write_model().evaluate(read("mnist").take(range(60_000, 65_000)))
-    loss = -evaluation.elbo.value if evaluation.elbo else evaluation.reconstruction.value
     result = {
-        "loss": loss,
         "losses": losses,
         "images_per_second": len(losses) * job.spec.plan.batch_size / job.state.seconds,
         "megabytes": 4e-6 * size,
         "sum_seconds": seconds,
         "processor": describe_machine()["processor"],
     }
+    if steps > N_COMPARED:
+        evaluation = job.write_model().evaluate(read("mnist").take(range(60_000, 65_000)))
+        elbo = evaluation.elbo
+        result["loss"] = -elbo.value if elbo else evaluation.reconstruction.value
     (folder / "result.json").write_text(json.dumps(result), "utf-8")
 
 
-def run(model: str, seed: int, n_processes: int) -> dict[str, Any]:
-    """Train a model in a group of processes, and return the results."""
-    with tempfile.TemporaryDirectory() as folder, closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        free.close()
-        environment = os.environ | address | {"WORLD_SIZE": str(n_processes)}
-        words = [sys.executable, "-m", "benchmarks.scale", "--train", model, str(seed), folder]
-        processes = [
-            subprocess.Popen(words, env=environment | {"RANK": str(rank), "OMP_NUM_THREADS": "1"})
-            for rank in range(n_processes)
-        ]
+def run(model: str, seed: int, steps: int, n_processes: int, n_groups: int = 1) -> dict[str, Any]:
+    """Train in groups of processes at the same time, and return the results of the first group."""
+    with tempfile.TemporaryDirectory() as temporary:
+        processes = []
+        for index in range(n_groups):
+            folder = Path(temporary) / str(index)
+            folder.mkdir()
+            with closing(socket.socket()) as free:
+                free.bind(("127.0.0.1", 0))
+                port = str(free.getsockname()[1])
+            words = [sys.executable, "-m", "benchmarks.scale", "--train", model]
+            for rank in range(n_processes):
+                variables = {"RANK": str(rank), "WORLD_SIZE": str(n_processes)}
+                variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+                processes.append(
+                    subprocess.Popen(
+                        [*words, str(seed), str(steps), str(folder)],
+                        env=os.environ | variables | {"OMP_NUM_THREADS": "1"},
+                    )
+                )
         exit_codes = [process.wait() for process in processes]
         if any(exit_codes):
             raise SystemExit(f"A process that trained {model} has failed.")
-        return dict(json.loads((Path(folder) / "result.json").read_text("utf-8")))
+        return dict(json.loads((Path(temporary) / "0" / "result.json").read_text("utf-8")))
+
+
+def compare_speed(model: str) -> dict[str, float]:
+    """Return the speed of two processes relative to one, together and independently."""
+    single, pair, independent = (
+        run(model, 0, N_COMPARED, *size)["images_per_second"] for size in ((1,), (2,), (1, 2))
+    )
+    return {"together": pair / single, "independently": 2 * independent / single}
 
 
 def page() -> list[str]:
@@ -112,9 +135,7 @@ def page() -> list[str]:
         differences = [double["loss"] - single["loss"] for single, double in pairs]
         error = statistics.stdev(differences) / len(differences) ** 0.5 if len(pairs) > 1 else 0.0
         step = max(double["step_difference"] for _, double in pairs)
-        speed = statistics.mean(
-            double["images_per_second"] / single["images_per_second"] for single, double in pairs
-        )
+        speed = record.get(f"{model}, speed", {})
         rows.append(
             [
                 model,
@@ -122,7 +143,7 @@ def page() -> list[str]:
                 f"{statistics.mean(double['loss'] for _, double in pairs):.2f}",
                 f"{statistics.mean(differences):+.2f} ± {error:.2f}",
                 f"{step:.1e}",
-                f"{speed:.2f}",
+                *(f"{speed.get(key, math.nan):.2f}" for key in ("together", "independently")),
                 f"{pairs[0][1]['megabytes']:.1f}",
                 f"{1000 * pairs[0][1]['sum_seconds']:.1f}",
             ]
@@ -133,11 +154,12 @@ def page() -> list[str]:
         "2 processes",
         "difference",
         "largest relative difference",
-        "images/s, 2 to 1",
+        "speed together",
+        "speed independently",
         "gradients, MB",
         "sum, ms",
     ]
-    processors = sorted({row["processor"] for row in record.values()})
+    processors = sorted({row["processor"] for row in record.values() if "processor" in row})
     return [
         "# One process and several processes",
         "",
@@ -150,21 +172,22 @@ def page() -> list[str]:
 
 
 def main() -> None:
-    """Train all models that have no results yet, or all if ``--repeat`` is set."""
+    """Train all models that have no results yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--train", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--repeat", action="store_true", help="train all models again")
+    parser.add_argument("--train", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.train:
-        model, seed, folder = args.train
-        train_in_group(model, int(seed), Path(folder))
+        model, seed, steps, folder = args.train
+        train_in_group(model, int(seed), int(steps), Path(folder))
         return
     for model in MODELS:
+        if f"{model}, speed" not in load(NAME):
+            save(NAME, f"{model}, speed", compare_speed(model))
         for seed in SEEDS:
             key = f"{model}, seed {seed}, 2"
-            if key in load(NAME) and not args.repeat:
+            if key in load(NAME):
                 continue
-            single, double = (run(model, seed, n) for n in (1, 2))
+            single, double = (run(model, seed, N_STEPS, n) for n in (1, 2))
             losses = list(zip(single.pop("losses"), double.pop("losses"), strict=True))
             losses = losses[:N_COMPARED]
             double["step_difference"] = max(abs(a - b) / abs(a) for a, b in losses)
@@ -172,6 +195,7 @@ def main() -> None:
             save(NAME, key, double)
             print(key, single["loss"], double["loss"], flush=True)
             write_page(NAME, page())
+    write_page(NAME, page())
 
 
 if __name__ == "__main__":
