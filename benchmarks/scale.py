@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import socket
 import statistics
@@ -43,6 +42,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "vq-vae": {"binarize": "none", "max_shift": 0, "net": "conv", "net.width": 16},
     "vae-gan": {"net": "conv", "net.width": 8},
 }
+#: A model whose speed is compared, but not its loss.
+LARGE_BATCHES = "vae, batches of 1,024"
+MODELS[LARGE_BATCHES] = {"batch_size": 1024}
 PLAN: dict[str, Any] = {"precision": "float32", "threads": 1, "compile": "no"}
 _N_SUMS = 50
 
@@ -59,7 +61,7 @@ def train_in_group(model: str, seed: int, steps: int, folder: Path) -> None:
     with join_group() as group:
         data = read("mnist").take(range(N_IMAGES))
         options = PLAN | MODELS[model] | {"steps": steps, "seed": seed}
-        job = prepare(data, model, out=folder / "run", **options)
+        job = prepare(data, model.partition(",")[0], out=folder / "run", **options)
         size = sum(parameter.numel() for parameter in job.step.parameters())
         losses = []
         if group.rank > 0:
@@ -113,11 +115,35 @@ def run(model: str, seed: int, steps: int, n_processes: int, n_groups: int = 1) 
 
 
 def compare_speed(model: str) -> dict[str, float]:
-    """Return the speed of two processes relative to one, together and independently."""
-    single, pair, independent = (
-        run(model, 0, N_COMPARED, *size)["images_per_second"] for size in ((1,), (2,), (1, 2))
-    )
-    return {"together": pair / single, "independently": 2 * independent / single}
+    """Return the speed of two processes relative to one, and the duration of communication."""
+    single, pair, independent = (run(model, 0, N_COMPARED, *size) for size in ((1,), (2,), (1, 2)))
+    speed = single["images_per_second"]
+    return {
+        "together": pair["images_per_second"] / speed,
+        "independently": 2 * independent["images_per_second"] / speed,
+        "megabytes": pair["megabytes"],
+        "sum_seconds": pair["sum_seconds"],
+    }
+
+
+def _loss_cells(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:
+    if len(pairs) < len(SEEDS):
+        return [""] * 4
+    differences = [double["loss"] - single["loss"] for single, double in pairs]
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    return [
+        f"{statistics.mean(single['loss'] for single, _ in pairs):.2f}",
+        f"{statistics.mean(double['loss'] for _, double in pairs):.2f}",
+        f"{statistics.mean(differences):+.2f} ± {error:.2f}",
+        f"{max(double['step_difference'] for _, double in pairs):.1e}",
+    ]
+
+
+def _speed_cells(speed: dict[str, float] | None) -> list[str]:
+    if speed is None:
+        return [""] * 4
+    keys = ("together", "independently", "megabytes")
+    return [*(f"{speed[key]:.2f}" for key in keys), f"{1000 * speed['sum_seconds']:.1f}"]
 
 
 def page() -> list[str]:
@@ -130,24 +156,7 @@ def page() -> list[str]:
             for seed in SEEDS
             if f"{model}, seed {seed}, 2" in record
         ]
-        if not pairs:
-            continue
-        differences = [double["loss"] - single["loss"] for single, double in pairs]
-        error = statistics.stdev(differences) / len(differences) ** 0.5 if len(pairs) > 1 else 0.0
-        step = max(double["step_difference"] for _, double in pairs)
-        speed = record.get(f"{model}, speed", {})
-        rows.append(
-            [
-                model,
-                f"{statistics.mean(single['loss'] for single, _ in pairs):.2f}",
-                f"{statistics.mean(double['loss'] for _, double in pairs):.2f}",
-                f"{statistics.mean(differences):+.2f} ± {error:.2f}",
-                f"{step:.1e}",
-                *(f"{speed.get(key, math.nan):.2f}" for key in ("together", "independently")),
-                f"{pairs[0][1]['megabytes']:.1f}",
-                f"{1000 * pairs[0][1]['sum_seconds']:.1f}",
-            ]
-        )
+        rows.append([model, *_loss_cells(pairs), *_speed_cells(record.get(f"{model}, speed"))])
     header = [
         "model",
         "test loss, 1 process",
@@ -185,7 +194,7 @@ def main() -> None:
             save(NAME, f"{model}, speed", compare_speed(model))
         for seed in SEEDS:
             key = f"{model}, seed {seed}, 2"
-            if key in load(NAME):
+            if key in load(NAME) or model == LARGE_BATCHES:
                 continue
             single, double = (run(model, seed, N_STEPS, n) for n in (1, 2))
             losses = list(zip(single.pop("losses"), double.pop("losses"), strict=True))

@@ -101,18 +101,26 @@ class TorchGroup(Group):
 
     def sum(self, x: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
+        return self._add(x.detach().clone())
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the mean of a tensor over all processes, weighted by their numbers of rows."""
+        return self._add(x.detach() * self.share)
+
+    def _add(self, x: Tensor) -> Tensor:
+        """Return the sum of a tensor, which may be changed, over all processes."""
         total: Tensor = self._communicate(x, torch.distributed.all_reduce)
         return total
 
     def broadcast(self, x: Tensor) -> Tensor:
         """Return the tensor of the process of rank 0, which must have the same shape."""
-        value: Tensor = self._communicate(x, partial(torch.distributed.broadcast, src=0))
-        return value
+        copy = x.detach().to(torch.uint8 if x.dtype == torch.bool else x.dtype, copy=True)
+        value: Tensor = self._communicate(copy, partial(torch.distributed.broadcast, src=0))
+        return value.to(x.dtype)
 
     @torch.compiler.disable
     def _communicate(self, x: Tensor, operation: Callable[[Tensor], object]) -> Tensor:
-        dtype = torch.uint8 if x.dtype == torch.bool else x.dtype
-        result = x.detach().to(self.device, dtype, copy=True).contiguous()
+        result = x.to(self.device).contiguous()
         try:
             operation(result)
         except RuntimeError as error:
@@ -121,7 +129,7 @@ class TorchGroup(Group):
                 "Another process of this training run has ended unexpectedly; training can be "
                 "resumed from the last checkpoint."
             ) from error
-        return result.to(x.device, x.dtype)
+        return result.to(x.device)
 
     def announce(self, value: Any) -> Any:
         """Return a JSON-serializable value of the process of rank 0, which must not be None.

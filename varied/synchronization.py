@@ -100,9 +100,8 @@ class Synchronizer:
         mean = self.group.mean(torch.cat(flat)).split([len(part) for part in flat])
         for parameter, used, value in zip(params, mean[1], mean[2:], strict=True):
             if used:
-                # An optimizer requires gradients with the memory layout of their parameters.
-                like = torch.empty_like(parameter)
-                parameter.grad = like.copy_(value.view_as(parameter)).detach()
+                gradient = torch.empty_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = gradient.copy_(value.view_as(parameter))
         loss, *values = mean[0]
         return loss, dict(zip(terms, values, strict=True))
 
