@@ -135,6 +135,7 @@ def test_codes_of_other_rows_are_uninformative(name):
 # Standard errors and seeds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sap", "modularity", "explicitness", "dci", "factor_vae"])
 def test_standard_errors_match_the_variation_over_data(name):
     options = {} if name == "dci" else {"resamples": 10}

@@ -431,6 +431,7 @@ def test_detector_compares_rows_with_rows_that_have_the_same_missing_values(meth
     assert (detector.predict(shifted) == -1).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_detector_on_breast_cancer():
     x, y = load_breast_cancer(return_X_y=True)
     benign = x[y == 1]
@@ -453,6 +454,7 @@ def test_deviation_from_a_constant_column_is_anomalous():
 # VAEImputer
 
 
+@pytest.mark.slow
 # A Gaussian likelihood has one scale for all columns, and its encoder does not receive the mask. A
 # single inflation factor would correct some columns at the expense of others, so it is turned off.
 @pytest.mark.parametrize(
@@ -596,6 +598,7 @@ def test_single_draws_are_as_dispersed_as_many(calibrated):
     np.testing.assert_allclose(imputer.transform(x[:6])[:2], imputer.transform(x[:2]), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_draws_of_discrete_columns_are_not_scaled(calibrated):
     imputer, x = calibrated
     plain = pickle.loads(pickle.dumps(imputer))
@@ -627,6 +630,7 @@ def test_classifier_learns_from_rows_without_labels():
     assert classifier.score(incomplete, truth) > 0.8
 
 
+@pytest.mark.slow
 def test_held_out_labels_calibrate_probabilities():
     x, truth = make_blobs(600, centers=2, cluster_std=4, random_state=0)
     y = np.where(np.arange(600) < 60, truth, -1)

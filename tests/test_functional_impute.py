@@ -156,6 +156,7 @@ def test_density_and_distance_are_added_in_units_of_normal_data():
     np.testing.assert_allclose(scores["both"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normal_fraction_missing", [0.0, 0.2])
 @pytest.mark.parametrize("method", functional.ANOMALY_METHODS)
 def test_scores_do_not_depend_on_how_many_values_are_missing(method, normal_fraction_missing):

@@ -151,6 +151,7 @@ def test_an_anomaly_is_detected_despite_missing_values(run):
     assert run.detect(x, samples=20).score.argmax() == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["both", pytest.param("density", marks=pytest.mark.slow)])
 def test_p_values_do_not_depend_on_how_many_values_are_missing(method, tmp_path):
     run = train_quickly(series()[0], out=tmp_path / "run", **OPTIONS)

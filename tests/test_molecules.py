@@ -448,6 +448,7 @@ def test_latent_variables_of_a_sequence_are_varied(long_run):
     assert long_run.traverse(dimensions=2, steps=3).array.shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_the_tokens_of_long_molecules_depend_on_preceding_ones(long_run):
     assert long_run.spec.likelihood.name == "autoregressive-one-hot"
     assert long_run.spec.net.name == "conv1d"

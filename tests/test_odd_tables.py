@@ -177,6 +177,7 @@ CASES = st.sampled_from(CHECKS).flatmap(lambda pair: st.tuples(st.just(pair[0]),
 LOOSE = settings(suppress_health_check=[*HealthCheck], deadline=None)
 
 
+@pytest.mark.slow
 @settings(LOOSE, max_examples=50)
 @given(CASES)
 def test_random_data_give_samples_or_are_refused(folders, case):

@@ -167,6 +167,7 @@ def test_dimensions_are_dependent(make):
     assert (off_diagonal.abs().sum(1) > 1e-3).sum() >= 3
 
 
+@pytest.mark.slow
 @makers
 def test_fits_a_correlated_gaussian_better_than_any_diagonal_one(make):
     rho = 0.9

@@ -98,6 +98,8 @@ class TorchGroup(Group):
         #: Whether another process has ended unexpectedly.
         self.is_broken = False
         self._are_others_waiting = True
+        # As a decorator, it would import the compiler with this module.
+        self._communicate = torch.compiler.disable(self._run)
 
     def sum(self, x: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
@@ -118,8 +120,7 @@ class TorchGroup(Group):
         value: Tensor = self._communicate(copy, partial(torch.distributed.broadcast, src=0))
         return value.to(x.dtype)
 
-    @torch.compiler.disable
-    def _communicate(self, x: Tensor, operation: Callable[[Tensor], object]) -> Tensor:
+    def _run(self, x: Tensor, operation: Callable[[Tensor], object]) -> Tensor:
         result = x.to(self.device).contiguous()
         try:
             operation(result)
