@@ -36,13 +36,15 @@ def write_images(path: Path, n: int) -> None:
     from varied import read
 
     digits, rng = read("mnist").x[:_CHUNK], np.random.default_rng(0)
-    images = np.lib.format.open_memmap(path, "w+", np.uint8, (n, 28, 28))
-    for start in range(0, n, _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, n), dtype="<u4")
-        block = digits[rng.permutation(_CHUNK)[: len(rows)]].copy()
-        block[:, 0, :4] = rows.view(np.uint8).reshape(-1, 4)
-        images[start : start + len(rows)] = block
-    images.flush()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (n, 28, 28)}
+    # Not as a memory map, since the peak memory of a new process includes that of its parent.
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, n, _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, n), dtype="<u4")
+            block = digits[rng.permutation(_CHUNK)[: len(rows)]].copy()
+            block[:, 0, :4] = rows.view(np.uint8).reshape(-1, 4)
+            file.write(block.tobytes())
 
 
 def train(path: Path, folder: Path, in_memory: bool) -> dict[str, Any]:
@@ -111,13 +113,14 @@ def main() -> None:
     """Measure each size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--train", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=int, nargs="+", default=SIZES, help="numbers of images")
     args = parser.parse_args()
     if args.train:
         path, folder, in_memory = args.train
         print(json.dumps(train(Path(path), Path(folder) / "run", in_memory == "1")))
         return
     with tempfile.TemporaryDirectory() as folder:
-        for n in SIZES:
+        for n in args.images:
             path = Path(folder) / f"{n}.npy"
             write_images(path, n)
             for in_memory in (False, True) if n < SIZES[-1] else (False,):
