@@ -94,7 +94,7 @@ class _Child:
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
-            return self._fail(path, f"There is no answer in {timeout:g} s.", timeout)
+            return self._fail(path, f"Reading does not end within {timeout:g} s.", timeout)
         if not line:
             code = self._process.wait()
             return self._fail(path, f"The process ends with code {code}.", 0)

@@ -113,7 +113,7 @@ def train(
     runtime.tune_malloc()
     num_steps = _num_steps(plan, batches.steps_per_epoch)
     if group.rank == 0:
-        if len(batches.at(0)) < group.world:
+        if group.world > 1 and len(batches.at(0)) < group.world:
             raise VariedError(
                 f"A batch of {len(batches.at(0))} rows cannot be divided among {group.world} "
                 "processes; use a larger --batch-size, or fewer processes."
