@@ -2,11 +2,14 @@
 
 import os
 import runpy
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from matplotlib.figure import Figure
+from PIL import Image
 
 from varied import registry, setup_cache
 
@@ -45,6 +48,46 @@ def _separate_setup_cache(tmp_path_factory):
     patch.setattr(setup_cache, "setup_folder", lambda: folder)
     yield
     patch.undo()
+
+
+_draw = Figure.savefig
+_drawing = {"figures": False}
+
+
+def _save_figure(figure, file, *, format="png", **options):
+    """Draw a figure if the test is marked ``figures``; write a blank PNG file otherwise."""
+    if _drawing["figures"] or format != "png":
+        _draw(figure, file, format=format, **options)
+    else:
+        Image.new("RGB", (1, 1), "white").save(file, format)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blank_figures():
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Figure, "savefig", _save_figure)
+    yield
+    patch.undo()
+
+
+@contextmanager
+def _draw_if_marked(node):
+    before = _drawing["figures"]
+    _drawing["figures"] = node.get_closest_marker("figures") is not None
+    yield
+    _drawing["figures"] = before
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _figures_of_module(request):
+    with _draw_if_marked(request.node):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _figures_of_test(request):
+    with _draw_if_marked(request.node):
+        yield
 
 
 @pytest.fixture(autouse=True)

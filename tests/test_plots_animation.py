@@ -8,6 +8,8 @@ from varied import plots
 from varied.plots import animation
 from varied.plots.latent_map import Labels
 
+pytestmark = pytest.mark.figures
+
 
 def read_gif(path):
     """Return the duration and the RGB pixels of each frame."""

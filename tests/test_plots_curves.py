@@ -9,6 +9,8 @@ from varied.errors import VariedError
 from varied.plots.curves import ACTIVE, INACTIVE
 from varied.plots.loss_curves import _limits, _panels
 
+pytestmark = pytest.mark.figures
+
 
 @pytest.fixture
 def history():

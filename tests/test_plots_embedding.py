@@ -7,6 +7,8 @@ from varied.errors import VariedError
 from varied.plots import aligned_embeddings
 from varied.plots.embedding import _align, _pca
 
+pytestmark = pytest.mark.figures
+
 
 @pytest.fixture(scope="module")
 def stages():

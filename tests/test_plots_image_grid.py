@@ -8,6 +8,8 @@ from varied import plots
 from varied.plots import image_grid
 from varied.plots.image_grid import GUTTER, MARGIN, MAX_TITLE_WIDTH, compose
 
+pytestmark = pytest.mark.figures
+
 
 @pytest.fixture
 def digits():

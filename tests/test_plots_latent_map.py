@@ -7,6 +7,8 @@ from figures import has_blank_margins, svg_texts
 from varied import plots
 from varied.plots.latent_map import separate_boxes
 
+pytestmark = pytest.mark.figures
+
 
 @pytest.mark.parametrize(("count", "num_named"), [(2, 2), (10, 10), (14, 14), (40, 12)])
 def test_classes_are_named_on_the_map(tmp_path, count, num_named):

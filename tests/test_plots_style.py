@@ -9,6 +9,8 @@ import pytest
 from varied import plots
 from varied.plots import style
 
+pytestmark = pytest.mark.figures
+
 
 def test_twenty_classes_have_distinct_styles():
     assert len({style.class_style(index) for index in range(20)}) == style.MAX_CLASSES == 20

@@ -11,6 +11,8 @@ from varied import plots
 from varied.errors import VariedError
 from varied.plots import tabular
 
+pytestmark = pytest.mark.figures
+
 LONG_NAME = "a name that is far too long to fit above a panel"
 
 
