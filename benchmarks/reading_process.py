@@ -124,7 +124,7 @@ def main() -> None:
     for line in sys.stdin:
         before, start = _memory("VmRSS"), time.process_time()
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-        result, message = _try(Path(json.loads(line)))
+        result, message = try_reading(Path(json.loads(line)))
         seconds, megabytes = time.process_time() - start, _memory("VmHWM") - before
         answer = result, message[: _MAX_MESSAGE + 1], round(seconds, 3), round(megabytes, 1)
         print(json.dumps(answer), flush=True)
@@ -138,11 +138,12 @@ def _warm_up() -> None:
         for name, contents in seeds().items():
             path = Path(folder) / name
             path.write_bytes(contents)
-            result, message = _try(path)
+            result, message = try_reading(path)
             assert result == READ, f"{name}: {message}"
 
 
-def _try(path: Path) -> tuple[str, str]:
+def try_reading(path: Path) -> tuple[str, str]:
+    """Read a file, and return how the reading ended, with a summary or the error."""
     from varied.errors import VariedError
 
     try:
