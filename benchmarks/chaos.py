@@ -1,12 +1,12 @@
-"""Let disk operations fail and kill processes at random: ``python -m benchmarks.chaos``.
+"""Make disk operations fail and kill processes at random: ``python -m benchmarks.chaos``.
 
 "Disk operations": each operation of a command that changes files fails once in each of seven ways
-(the process dies before or within it, the power fails so that everything that was not synced is
-lost, and four errors of the system). The command is then repeated without a failure, and must end
-with the same bits as a command that never failed. "Random kills": processes that train are killed
-by SIGKILL at random times and started again until they end. The final weights must have the same
-bits as those of a process that was not killed. If none of n independent trials fails, the
-probability of a failure is below 3 / n with a confidence of 95%.
+(the process dies before or during it, the power fails so that everything that was not synced is
+lost, and four system errors). The command is then repeated without a failure, and must end with the
+same bits as a command that never failed. "Random kills": processes that train are killed by SIGKILL
+at random times and started again until they end. The final weights must have the same bits as those
+of a process that was not killed. If none of n independent trials fails, the probability of a
+failure is below 3 / n with a confidence of 95%.
 
 Results are stored in ``results/chaos.json`` after each command and each model.
 """
@@ -125,7 +125,7 @@ class Command:
         run: A function of a folder, which may contain a trained run.
         outputs: The names of the files that have the result.
         needs_run: Whether the folder contains a trained run before the command.
-        caches: Whether the command stores a cache in the folder of the run, which may fail.
+        caches: Whether the command stores a cache in the run folder, which may fail.
     """
 
     run: Callable[[Path], None]

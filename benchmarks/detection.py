@@ -2,11 +2,11 @@
 
 Half of the normal rows are used for training, and the other half and all anomalies are used for
 testing, with at most 12,000 rows, two seeds, and the default settings for all tables. The table
-shows the AUROC of `VAEDetector`, of its two parts (density and distance), of the KNN and VAE
-detectors of PyOD (3.6.7, default settings, in a separate environment) and of the isolation forest
-of scikit-learn. Columns are standardized with the statistics of the training rows. Seconds are the
-time to fit `VAEDetector` and score the test rows on one thread. For ECG5000, the training data are
-the normal heartbeats among the official 500 training rows, and the 4,500 test rows are scored.
+shows the AUROC of `VAEDetector`, of its two parts (density and distance), of PyOD's KNN and VAE
+detectors (3.6.7, default settings, in a separate environment) and of scikit-learn's isolation
+forest. Columns are standardized with the statistics of the training rows. Seconds are the time to
+fit `VAEDetector` and score the test rows on one thread. For ECG5000, the training data are the
+normal heartbeats among the official 500 training rows, and the 4,500 test rows are scored.
 """
 
 from __future__ import annotations

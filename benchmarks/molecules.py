@@ -9,7 +9,7 @@ better, and with priors that are fitted to the codes by `varied fit-prior`. Dist
 are Wasserstein-1 distances to the test molecules in standard deviations; those of training
 molecules are the reference.
 
-The file is that of the 50,000 molecules of QM9 (Ramakrishnan et al., 2014,
+The file contains 50,000 QM9 molecules (Ramakrishnan et al., 2014,
 https://doi.org/10.1038/sdata.2014.22) with the column SMILES. Each trial is saved in
 ``results/molecules.json`` as soon as it ends, and is not repeated; ``results/molecules.md`` shows
 all trials.

@@ -1,10 +1,10 @@
-"""Drug-sized molecules: train on molecules of MOSES: ``python -m benchmarks.moses FOLDER``.
+"""Train on drug-sized MOSES molecules: ``python -m benchmarks.moses FOLDER``.
 
-The folder contains 150,000 training and 20,000 test molecules of the benchmark MOSES. Models are
+The folder contains 150,000 training and 20,000 test molecules of the MOSES benchmark. Models are
 trained with the default settings for different lengths on one thread, and a prior is fitted to
 their codes. The metrics compare samples with equally many test
 molecules; the row "training molecules" contains those of random training molecules instead of
-samples. The published VAE of MOSES was trained on 1.6 million molecules and evaluated with 30,000
+samples. The published MOSES VAE was trained on 1.6 million molecules and evaluated with 30,000
 samples; its FCD is not comparable, since the distance depends on the number of molecules.
 """
 
@@ -35,7 +35,7 @@ BATCH = 500
 PRIORS = ("flow-matching",)
 SHOWN = ("QED", "logP", "heavy atoms")
 MODELS: dict[str, dict[str, Any]] = {"4,000 steps": {"steps": 4000}, "8 epochs": {"epochs": 8}}
-#: The published metrics of the VAE of MOSES (Polykovskiy et al., 2020).
+#: The published metrics of the MOSES VAE (Polykovskiy et al., 2020).
 PUBLISHED = {
     "kl": "near 0",
     "valid": ".977",
@@ -130,7 +130,7 @@ def page() -> list[str]:
     rows.append(["VAE of MOSES (published)", *(PUBLISHED.get(column, "") for column in COLUMNS)])
     trials = [trial for trial in load(NAME).values() if "seconds" in trial]
     notes = f"{trials[0]['n']:,} samples. " + "; ".join(
-        f"{t['seconds']:.0f} s of processor time for {t['epochs']:.1f} epochs" for t in trials[::2]
+        f"{t['seconds']:.0f} s of CPU time for {t['epochs']:.1f} epochs" for t in trials[::2]
     )
     machine = f"Processor: {describe_machine()['processor']}."
     table = markdown_table(["model", *COLUMNS], rows)

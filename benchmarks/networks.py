@@ -2,9 +2,9 @@
 
 `varied train` is run with each network on random subsets of MNIST, Fashion-MNIST, Omniglot and
 color sprites, with early stopping and all other settings at their defaults. Each run may take 60
-seconds of processor time, or as many as the table says, which is converted to a number of steps
-with the measured time of a step. -ELBO, in nats, is measured on 1,000 other images. All runs use
-one thread and one seed.
+seconds of CPU time, or as many as the table says, which is converted to a number of steps with the
+measured time of a step. -ELBO, in nats, is measured on 1,000 other images. All runs use one thread
+and one seed.
 
 Each trial is saved in ``results/networks.json`` as soon as it ends, and is not repeated;
 ``results/networks.md`` shows all trials.
@@ -37,7 +37,7 @@ _MIN_TIMED, _MAX_TIMED, _TIMING_SECONDS = 6, 60, 15.0
 
 
 def run_trial(dataset: str, n: int, seconds: float = _SECONDS, **choices: Any) -> dict[str, Any]:
-    """Train on a random subset for some processor time, and return the results on other images."""
+    """Train on a random subset for some CPU time, and return the results on other images."""
     with tempfile.TemporaryDirectory() as folder:
         x = _shuffled_images(dataset)[:n]
         seconds_per_step = _seconds_per_step(x, out=f"{folder}/timing", **PLAN | choices)
@@ -66,7 +66,7 @@ def _shuffled_images(dataset: str) -> np.ndarray:
 
 
 def _seconds_per_step(x: np.ndarray, **options: Any) -> float:
-    """Return the lower quartile of the processor time of a training step.
+    """Return the lower quartile of the CPU time of a training step.
 
     Other programs slow down some steps, since they share the cache.
     """

@@ -2,9 +2,9 @@
 
 On each set of images, `varied train` is run with default settings on 8,000 random images, and then
 with random models and settings for an hour, including evaluation. Each training may take two
-minutes of processor time, which is converted to a number of steps with the measured time of a step,
-and ends early if the validation loss does not improve. -ELBO is measured on 1,000 other images, in
-nats per image and in bits per dimension; since the best trial is chosen by this value, it has an
+minutes of CPU time, which is converted to a number of steps with the measured time of a step, and
+ends early if the validation loss does not improve. -ELBO is measured on 1,000 other images, in nats
+per image and in bits per dimension; since the best trial is chosen by this value, it has an
 advantage. All trainings use one thread. The wall-clock time of the first seven trials on sprites is
 their mean, since only the total was measured.
 
@@ -68,7 +68,7 @@ def _run(dataset: str, setting: dict[str, Any]) -> dict[str, Any]:
     begin = time.perf_counter()
     try:
         result: dict[str, Any] = run_trial(dataset, ROWS, _SECONDS, **setting)
-    except VariedError as error:  # such as a loss that is not finite
+    except VariedError as error:  # such as a non-finite loss
         result = {"failure": str(error)}
     return result | {"wall": time.perf_counter() - begin, "choices": setting}
 

@@ -48,7 +48,7 @@ MODELS = ("m1", "m2", "m1m2")
 
 
 def sklearn_classifiers() -> dict[str, tuple[Any, bool]]:
-    """Return classifiers of scikit-learn, and whether each uses unlabeled rows."""
+    """Return scikit-learn classifiers, and whether each uses unlabeled rows."""
     logistic = LogisticRegression(max_iter=2000)
     return {
         "logistic regression": (logistic, False),

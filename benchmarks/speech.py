@@ -146,7 +146,7 @@ class Trial:
         return accuracies
 
     def train(self, steps: int, seed: int, folder: Path) -> tuple[varied.Run, dict[str, float]]:
-        """Return a conditional VAE, and the processor time of its training if it did not exist."""
+        """Return a conditional VAE, and the CPU time of its training if it did not exist."""
         if (folder / "report.html").exists():
             return varied.Run(folder, self.data), {}
         begin = time.process_time()

@@ -176,7 +176,7 @@ def main() -> None:
     """Measure the methods that have not been measured, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recordings", help="folder or zip file of the recordings")
-    parser.add_argument("run", help="folder of the run")
+    parser.add_argument("run", help="run folder")
     args = parser.parse_args()
     torch.set_num_threads(1)
     trial = Trial(varied.Run(args.run, read_recordings(args.recordings)))

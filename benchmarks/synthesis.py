@@ -1,6 +1,6 @@
 """Synthetic rows of Adult: ``python -m benchmarks.synthesis FOLDER``, with the two files of Adult.
 
-A classifier (HistGradientBoostingClassifier of scikit-learn with default settings) is trained to
+A classifier (scikit-learn's HistGradientBoostingClassifier with default settings) is trained to
 predict the income only on generated rows, of which there are as many as training rows (32,561). It
 is tested on the 16,281 real test rows; the table shows the F1 score for the rarer class (over 50K)
 and the AUROC. It also shows the similarity of columns and pairs of columns to the test rows (1 is

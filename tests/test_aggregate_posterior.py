@@ -270,7 +270,7 @@ ZEROS, ONES = torch.zeros(5, 2), torch.ones(5, 2)
         (ZEROS, ONES / 0, {}, "standard deviations contains NaN or infinity"),
         (ZEROS, ONES, {"n_samples": 6}, "n_samples=6 must be between 2"),
         (ZEROS, ONES, {"log_prior": lambda z: z.sum(1, keepdim=True)}, "one for each code"),
-        (ZEROS, ONES, {"log_prior": lambda z: z[:, 0] * -math.inf}, "not finite"),
+        (ZEROS, ONES, {"log_prior": lambda z: z[:, 0] * -math.inf}, "non-finite"),
     ],
 )
 def test_aggregate_posterior_refuses(mean, std, options, message):

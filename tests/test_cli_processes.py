@@ -100,7 +100,7 @@ def test_training_is_saved_if_the_reader_of_the_output_ends(source, tmp_path):
     code = "import sys, varied.training.progress as p, varied.cli as c; p.LINE_SECONDS = 0; "
     program = ("-c", code + "sys.exit(c.main())")
     process = start_training(source, tmp_path / "run", program, subprocess.PIPE)
-    while "Folder of the run" not in process.stdout.readline():
+    while "Run folder" not in process.stdout.readline():
         pass
     process.stdout.close()
     assert process.wait(timeout=60) == 141

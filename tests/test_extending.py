@@ -132,6 +132,7 @@ def test_use_is_a_method_of_runs(run):
     np.testing.assert_allclose(darker.array, result.images * 0.5, atol=0.5)
 
 
+@pytest.mark.figures
 def test_plot_is_written(run, page, tmp_path):
     assert page["plot_kl"](run, tmp_path / "kl.png").stat().st_size > 1000
 

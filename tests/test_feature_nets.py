@@ -109,8 +109,8 @@ def test_zero_epochs():
     [
         (None, "A classifier requires labels"),
         (np.zeros((30, 5), np.float32), "choose a factor"),
-        (np.zeros(30, np.float32), "are not classes"),
-        (np.zeros(29, int), "are not classes of 30"),
+        (np.zeros(30, np.float32), "dtype torch.float32 .* one integer class index is required"),
+        (np.zeros(29, int), "required for each of the 30 images"),
         (np.full(30, -1), "at least two classes"),
         (np.zeros(30, int), "at least two classes"),
     ],

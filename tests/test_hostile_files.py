@@ -170,7 +170,7 @@ def test_commands_refuse_pipes(command, pipe, capsys):
 def test_a_spec_that_is_not_utf_8_is_refused(tmp_path, capsys):
     (tmp_path / "spec.toml").write_bytes(b'net = "\xff"')
     assert main(["train", "mnist", "--spec", str(tmp_path / "spec.toml")]) == 2
-    assert "spec.toml is not text in UTF-8 (byte 7 is not valid)" in capsys.readouterr().err
+    assert "spec.toml is not valid UTF-8 (first invalid byte: 7)" in capsys.readouterr().err
 
 
 # Limits

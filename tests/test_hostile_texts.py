@@ -25,6 +25,8 @@ from varied.runs.classification import Classes
 from varied.runs.encoding import Encoding
 from varied.training.finalize import _write_card
 
+pytestmark = pytest.mark.figures
+
 TEXTS = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",

@@ -174,7 +174,7 @@ def test_training_goes_back_to_a_checkpoint_with_half_the_learning_rate(
     assert steps == sorted(set(steps))
     logged = {row["step"]: row["lr"] for row in run.store.history() if row["split"] == "train"}
     assert logged[40] < 0.3 * logged[30]
-    assert "went back to an earlier checkpoint 2 times" in " ".join(_interventions(job.state))
+    assert "rolled back to an earlier checkpoint 2 times" in " ".join(_interventions(job.state))
     assert math.isfinite(Run(run.folder, rows).evaluate().elbo.value)
 
 
@@ -182,7 +182,7 @@ def test_training_that_stays_unstable_ends_with_an_error(rows, tmp_path, monkeyp
     monkeypatch.setattr(training_loop, "PATIENCE", 2)
     job = prepare_rows(rows, tmp_path, monkeypatch)
     Unstable(job, max_lr=0, first_step=30)
-    with pytest.raises(NonFiniteGradients, match=r"Steps 3\d to 3\d had no finite .* of the loss"):
+    with pytest.raises(NonFiniteGradients, match=r"Steps 3\d to 3\d had non-finite .* of the loss"):
         train_to_end(job)
     assert job.state.rollbacks == 3
 
@@ -191,7 +191,7 @@ def test_training_without_checkpoint_ends_with_an_error(rows, tmp_path, monkeypa
     job = prepare_rows(rows, tmp_path, monkeypatch)
     Unstable(job, max_lr=0, first_step=0)
     monkeypatch.setattr(monitor, "_CHECKPOINT_SECONDS", math.inf)
-    with pytest.raises(VariedError, match=f"Steps 0 to {PATIENCE - 1} had no finite gradient"):
+    with pytest.raises(VariedError, match=f"Steps 0 to {PATIENCE - 1} had non-finite gradients"):
         train_to_end(job)
 
 

@@ -103,6 +103,7 @@ def test_a_run_is_updated_on_missing_values(run, tmp_path):
 # Operations
 
 
+@pytest.mark.figures
 def test_reconstructions_are_complete_and_originals_keep_their_missing_values(run, tmp_path):
     complete, x = series(50, seed=1)
     result = run.reconstruct(x, n=50)
@@ -112,6 +113,7 @@ def test_reconstructions_are_complete_and_originals_keep_their_missing_values(ru
     assert pixels(result.save(tmp_path / "reconstructions.png")).std() > 5
 
 
+@pytest.mark.figures
 def test_operations_return_finite_results(run, tmp_path):
     x = series(50, seed=1)[1]
     assert is_finite(run.evaluate(x, samples=5).log_likelihood.value)

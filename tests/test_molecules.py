@@ -280,7 +280,7 @@ def test_results_are_written(run, tmp_path):
     paths = pd.read_csv(run.interpolate(n=2, steps=3).save(tmp_path / "i.csv"))
     assert paths[["row", "column"]].to_numpy().tolist()[:4] == [[1, 1], [1, 2], [1, 3], [2, 1]]
     assert run.reconstruct(n=4).array.shape == (2, 4)
-    with pytest.raises(VariedError, match=r"save molecules as \.smi"):
+    with pytest.raises(VariedError, match=r"supported file extension; use \.smi"):
         samples.save(tmp_path / "s.npy")
 
 

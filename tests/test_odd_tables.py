@@ -31,6 +31,8 @@ from varied.data.tables import read_table
 from varied.errors import VariedError
 from varied.training import prepare, table_figures
 
+pytestmark = pytest.mark.figures
+
 TINY = {"steps": 1, "batch_size": 8, "width": 4, "latent": 1, "net": "mlp", "threads": 1}
 TINY |= {"precision": "float32", "compile": "no"}
 N_SAMPLES = 5

@@ -264,7 +264,7 @@ def test_low_temperature_gives_samples_of_higher_density(make):
         (partial(GaussianMixture, (3,), n_components=0), "at least 1; the default is 10"),
         (partial(GaussianMixture, (64, 7, 7)), "use prior='flow-matching'"),
         (lambda: GaussianMixture((3,)).fit(torch.randn(9, 3)), "fewer components or more data"),
-        (lambda: GaussianMixture((3,)).fit(torch.full((90, 3), math.nan)), "not finite"),
+        (lambda: GaussianMixture((3,)).fit(torch.full((90, 3), math.nan)), "non-finite"),
         (lambda: VampPrior((3,), 0).encoder, r"call attach\(encoder\) first"),
         (lambda: Transformer((3,), 0)(), r"call attach\(encoder\) first"),
         (lambda: Transformer((3,), 0).attach(encoder((3,))), "use posterior='vq'"),

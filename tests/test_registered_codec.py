@@ -178,7 +178,7 @@ def test_a_codec_may_read_whole_files_only(tmp_path):
     assert data.notes == ("12 vectors of 3 numbers; 2 classes.",)
     with pytest.raises(VariedError, match=r"found 1 .vec\).*to read a table, pass its own path"):
         read(tmp_path)
-    with pytest.raises(VariedError, match="rows cannot be read from folders"):
+    with pytest.raises(VariedError, match="Codec does not implement `read_example`"):
         Codec.read_example(None)
 
 
@@ -213,7 +213,7 @@ def test_examples_are_saved_as_numpy_files(grids, tmp_path):
     codec = fit_codec(data)
     path = codec.save(data.x, tmp_path / "a.npy")
     np.testing.assert_array_equal(np.load(path), data.x)
-    with pytest.raises(VariedError, match=r"'a\.grid' .*; save grids as \.npy or \.png"):
+    with pytest.raises(VariedError, match=r"'a\.grid' .* file extension; use \.npy or \.png"):
         codec.save(data.x, tmp_path / "a.grid")
     path = codec.save_labeled(data, tmp_path / "a.npz")
     labeled = read(path)

@@ -9,6 +9,8 @@ from quick_training import train_quickly
 
 from varied.data.tables import free_names
 
+pytestmark = pytest.mark.figures
+
 ADDED = ["row", "score", "score_", "score_1", "is_anomaly", "reason", "threshold", "query", "rank"]
 ADDED += ["distance", "example", "draw", "which", "path", "step", "unit", "value", "nll"]
 

@@ -272,8 +272,8 @@ def test_the_commands_write_a_plot(command, file, folder, monkeypatch):
     ("command", "message"),
     [
         ("edit run --positive right", "Examples of both groups are required"),
-        ("edit run --strengths a", "write --strengths=-1,0,1"),
-        ("style run --units x", "write --units=1,2"),
+        ("edit run --strengths a", "use, for example, --strengths=-1,0,1"),
+        ("style run --units x", "use, for example, --units=1,2"),
         ("edit run --positive 0,1 --negative 2,3", "rows are counted from 1"),
     ],
 )

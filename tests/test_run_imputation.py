@@ -136,7 +136,7 @@ def test_a_saved_report_is_sorted_by_score(run, tmp_path):
     report = run.detect(complete_rows(30))
     frame = pd.read_csv(report.save(tmp_path / "report.csv"))
     assert frame.score.is_monotonic_decreasing
-    with pytest.raises(VariedError, match=r"save scores as \.csv"):
+    with pytest.raises(VariedError, match=r"supported file extension; use \.csv"):
         report.save(tmp_path / "report.png")
 
 

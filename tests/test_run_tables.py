@@ -24,6 +24,8 @@ from varied.evaluate.suites.likelihood import elbo_suite
 from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
 from varied.training.update import prepare_update
 
+pytestmark = pytest.mark.figures
+
 N = 300
 
 

@@ -108,7 +108,7 @@ def test_other_results_are_saved_in_their_default_format(run, tones, tmp_path):
     for result in (run.neighbors(single), run.detect(tones), run.traverse()):
         ending = getattr(result, "default_ending", ".csv")
         assert result.save(tmp_path / f"{type(result).__name__}{ending}").exists()
-    with pytest.raises(VariedError, match=r"'x\.mp3' .* save recordings as \.wav"):
+    with pytest.raises(VariedError, match=r"'x\.mp3' .* file extension; use \.wav"):
         run.sample(2).save(tmp_path / "x.mp3")
     with pytest.raises(VariedError, match=r"supported for recordings; .* \.flac for recordings"):
         run.compress(tones)

@@ -397,7 +397,9 @@ def test_rows_are_saved_in_the_dialect_of_the_table(tmp_path):
 
 
 def test_other_files_are_refused_and_png_plots_the_first_rows(codec, tmp_path):
-    with pytest.raises(VariedError, match=r"'a\.npy' .*; save rows as \.csv, .* or plot the first"):
+    with pytest.raises(
+        VariedError, match=r"'a\.npy' .*; use \.csv, .* \.png for a plot of the first"
+    ):
         codec.save(people().x, tmp_path / "a.npy")
     rows = codec.decode(codec.encode(people(4)))
     assert codec.plot(rows, np.empty(0), None, tmp_path / "a.png").is_file()

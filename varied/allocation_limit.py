@@ -1,4 +1,4 @@
-"""Counting the elements of a model while it is built, so that no model exceeds the memory."""
+"""Counting the elements of a model while it is built, so that no model exceeds free memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_ELEMENTS = 2**24
 _SMALL = 2**12
 #: The maximum number of tensors. A transformer with a hundred layers has about a thousand.
 _MAX_TENSORS = 8_000
-#: The largest integer that is passed to a function of PyTorch as a size.
+#: The largest integer that is passed to a PyTorch function as a size.
 _MAX_SIZE = 2**40
 #: The functions that create tensors.
 _FACTORIES = frozenset(
@@ -98,7 +98,7 @@ class _ElementCounter(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call a function of PyTorch."""
+        """Call a PyTorch function, and count new elements; large tensors may have no memory."""
         kwargs = kwargs or {}
         without_memory, size = None, 0
         if func in _FACTORIES:
@@ -115,8 +115,8 @@ class _ElementCounter(TorchFunctionMode):
         self.n_tensors += 1
         if self.n_tensors > _MAX_TENSORS:
             raise _TooLarge(
-                f"The model would have more than {_MAX_TENSORS:,} tensors of weights; reduce the "
-                "depth or the number of levels."
+                f"The model would have more than {_MAX_TENSORS:,} weight tensors; reduce the depth "
+                "or the number of levels."
             )
         if self.n_elements > self.n_checked:
             self.check()

@@ -1,11 +1,11 @@
-"""All changes of files and folders: atomic writes, appends, removals and locks.
+"""All changes to files and folders: atomic writes, appends, removals and locks.
 
 A reader sees either the old or the new file, never a partial one. The content is written to a
 temporary file in the same folder, which is synced to disk and then renamed over the old file; the
 folder is synced as well. After a crash or a power failure, either the old or the new file remains.
 A failed operation raises an error.
 
-Other modules do not change files or folders themselves, so that the tests can let every single
+Other modules do not change files or folders themselves, so that the tests can make every single
 operation fail.
 """
 
@@ -187,7 +187,7 @@ def remove_temporary_files(folder: Path) -> None:
 
 @contextmanager
 def lock_file(path: Path, what: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file, which is created and, at the end, removed.
+    """Hold an exclusive lock on a file, which is created on entry and removed on exit.
 
     The system releases the lock of a process that ends, even if the file remains. On systems
     without file locks (Windows, some network drives), the file is only created.
@@ -240,10 +240,10 @@ def _open_locked(path: Path) -> int:
 
 
 def check_is_file(path: Path) -> None:
-    """Check that a path is not that of a folder, a pipe or a device, whose content may never end.
+    """Check that a path is not a folder, nor a pipe or a device, which may never end.
 
     Raises:
-        VariedError: If it is.
+        VariedError: If the path is a folder, a pipe or a device.
     """
     if path.exists() and not path.is_file():
         raise VariedError(f"{path} is a folder, a pipe or a device; pass the path of a file.")
@@ -253,7 +253,7 @@ def read_bytes(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        VariedError: If the path is not that of a file, or the file cannot be read.
+        VariedError: If the path is a folder, a pipe or a device, or the file cannot be read.
     """
     try:
         check_is_file(path)
@@ -266,13 +266,13 @@ def read_text(path: Path) -> str:
     """Read a text file.
 
     Raises:
-        VariedError: If the path is not that of a file, or the file cannot be read or is not UTF-8.
+        VariedError: As in `read_bytes`, or if the file is not UTF-8.
     """
     try:
         return read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise VariedError(
-            f"{path} is not text in UTF-8 (byte {error.start:,} is not valid); save it in UTF-8."
+            f"{path} is not valid UTF-8 (first invalid byte: {error.start:,}); save it as UTF-8."
         ) from None
 
 
@@ -324,7 +324,7 @@ def sync_file(path: Path) -> None:
     """Wait until the contents of a file, if it exists, are stored on disk.
 
     Raises:
-        VariedError: If they cannot be stored.
+        VariedError: If the contents cannot be stored.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""Find where a training step computes values that are not finite."""
+"""Find where a training step computes non-finite values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from varied.training_step import TrainingStep
 
 
 def find_nonfinite(step: TrainingStep, batch: Batch) -> str:
-    """Return where values that are not finite first occur, as a phrase.
+    """Return a phrase that says where non-finite values first occur.
 
     Arguments:
         step: The training step, after the gradients of the batch were computed.
@@ -47,7 +47,10 @@ def _short(name: str) -> str:
 
 @contextmanager
 def _record_outputs(step: nn.Module) -> Iterator[list[str]]:
-    """Record the names of layers whose outputs are not finite, in the order of computation."""
+    """Yield a list to which the names of layers with non-finite outputs are appended.
+
+    The names are in the order of computation; recording stops on exit.
+    """
     layers: list[str] = []
 
     def hook(name: str) -> Any:

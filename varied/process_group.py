@@ -26,7 +26,7 @@ from varied.errors import VariedError
 #: The duration after which a process that waits for others fails. The process of rank 0 evaluates
 #: the model, and writes all files, while the others wait.
 TIMEOUT = datetime.timedelta(hours=1)
-#: The integer that ends the training of the other processes, which they receive with `agree`.
+#: The integer that ends the training of the other processes when they receive it with `agree`.
 STOP = 0
 
 
@@ -53,11 +53,11 @@ class Group:
         return x if self.world == 1 else self.sum(x.square() / self.world).sqrt()
 
     def broadcast(self, x: Tensor) -> Tensor:
-        """Return the tensor of the process of rank 0, which must have the same shape."""
+        """Return the tensor passed by the process of rank 0; all must have the same shape."""
         return x
 
     def announce(self, value: Any) -> Any:
-        """Return a JSON-serializable value of the process of rank 0, which must not be None.
+        """Broadcast a JSON-serializable value other than None from the process of rank 0.
 
         Raises:
             SystemExit: In the other processes, if the process of rank 0 called `release` instead.
@@ -74,11 +74,11 @@ class Group:
         return json.loads(bytes(self.broadcast(data).tolist()))
 
     def agree(self, number: int) -> int:
-        """Return the integer of the process of rank 0."""
+        """Return the integer passed by the process of rank 0."""
         return number if self.world == 1 else int(self.broadcast(torch.tensor(number)))
 
     def release(self) -> None:
-        """Let the other processes end, which wait for the process of rank 0."""
+        """Let the other processes, which wait for the process of rank 0, end."""
 
 
 class LostProcess(VariedError):
@@ -110,12 +110,12 @@ class TorchGroup(Group):
         return self._add(x.detach() * self.share)
 
     def _add(self, x: Tensor) -> Tensor:
-        """Return the sum of a tensor, which may be changed, over all processes."""
+        """Return the sum of a tensor over all processes; it may be computed in place."""
         total: Tensor = self._communicate(x, torch.distributed.all_reduce)
         return total
 
     def broadcast(self, x: Tensor) -> Tensor:
-        """Return the tensor of the process of rank 0, which must have the same shape."""
+        """Return the tensor passed by the process of rank 0; all must have the same shape."""
         copy = x.detach().to(torch.uint8 if x.dtype == torch.bool else x.dtype, copy=True)
         value: Tensor = self._communicate(copy, partial(torch.distributed.broadcast, src=0))
         return value.to(x.dtype)
@@ -133,7 +133,7 @@ class TorchGroup(Group):
         return result.to(x.device)
 
     def announce(self, value: Any) -> Any:
-        """Return a JSON-serializable value of the process of rank 0, which must not be None.
+        """Broadcast a JSON-serializable value other than None from the process of rank 0.
 
         Raises:
             SystemExit: In the other processes, if the process of rank 0 called `release` instead.
@@ -143,13 +143,13 @@ class TorchGroup(Group):
         return value
 
     def agree(self, number: int) -> int:
-        """Return the integer of the process of rank 0."""
+        """Return the integer passed by the process of rank 0."""
         number = super().agree(number)
         self._are_others_waiting = number != STOP
         return number
 
     def release(self) -> None:
-        """Let the other processes end, which wait for the process of rank 0."""
+        """Let the other processes, which wait for the process of rank 0, end."""
         if self.rank == 0 and self._are_others_waiting and not self.is_broken:
             with suppress(LostProcess):
                 self.agree(STOP)
@@ -162,7 +162,7 @@ _joined = Group()
 
 
 def current_group() -> Group:
-    """Return the group that computes the gradients of a training step; otherwise, a group of one.
+    """Return the group of the current training step; outside of training, a group of one process.
 
     Only modules that are updated in training, such as codebooks, need it.
     """
@@ -181,7 +181,7 @@ def is_worker() -> bool:
 
 @contextmanager
 def use_group(group: Group) -> Iterator[None]:
-    """Set the group that `current_group` returns."""
+    """Set the group that `current_group` returns; restore the previous group on exit."""
     global _current
     previous, _current = _current, group
     try:
@@ -192,9 +192,10 @@ def use_group(group: Group) -> Iterator[None]:
 
 @contextmanager
 def join_group() -> Iterator[TorchGroup]:
-    """Join the group that is described by the environment variables of ``torchrun``.
+    """Join the group that is described by the environment variables of ``torchrun``; leave on exit.
 
-    A default process group that is already initialized, for example by Ray, is used as it is.
+    A default process group that is already initialized, for example by Ray, is used as it is, and
+    is not destroyed on exit.
     """
     global _joined
     is_initialized = torch.distributed.is_initialized()

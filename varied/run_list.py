@@ -28,7 +28,7 @@ class RunList(list[Path]):
 
 
 def list_runs(root: Path | str | None = None) -> RunList:
-    """Return the folders of all runs, oldest first.
+    """Return all run folders, oldest first.
 
     Arguments:
         root: The folder to search, including its subfolders. If None, search ``runs/`` with its

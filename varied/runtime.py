@@ -70,7 +70,9 @@ class Setup:
         lookup(PRECISIONS, self.precision, "precision")
         for n in (self.threads, self.max_threads):
             if not 1 <= n <= _MAX_THREADS:
-                raise VariedError(f"{n:,} threads are not between 1 and {_MAX_THREADS:,}.")
+                raise VariedError(
+                    f"The number of threads is {n:,}, but must be between 1 and {_MAX_THREADS:,}."
+                )
 
     def __str__(self) -> str:
         compiled = ", compiled" if self.compile else ""
@@ -100,7 +102,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 @contextmanager
 def deterministic_operations(enabled: bool) -> Iterator[None]:
-    """Use deterministic operations, and print a warning for those that have no such version."""
+    """Use deterministic operations if ``enabled`` is set; restore the previous setting on exit.
+
+    A warning is printed for operations without a deterministic version.
+    """
     if not enabled or torch.are_deterministic_algorithms_enabled():
         yield
         return
@@ -113,7 +118,7 @@ def deterministic_operations(enabled: bool) -> Iterator[None]:
 
 @contextmanager
 def flush_denormals() -> Iterator[None]:
-    """Flush denormal float32 numbers (below 1.2e-38) to zero, on processors that support it.
+    """Flush denormal float32 numbers (below 1.2e-38) to zero if supported; stop on exit.
 
     Arithmetic with such numbers is many times slower, and importance weights contain thousands of
     them: without flushing, a step with an importance-weighted bound took 1.6 times as long.

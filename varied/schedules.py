@@ -281,7 +281,7 @@ def _join(arguments: list[Number]) -> Schedule:
 
 def _with_valid_lengths(schedule: Schedule) -> Schedule:
     if any(isinstance(value, Schedule) for value in vars(schedule).values()):
-        raise VariedError("Only join(...) accepts schedules as arguments; use a number here.")
+        raise VariedError("Only join(...) accepts schedules as arguments; pass a number instead.")
     lengths = {name: vars(schedule)[name] for name in ("steps", "cycles") if name in vars(schedule)}
     counts = {name: n if 0 < n < 1 else int(n) for name, n in lengths.items()}
     for name, count in counts.items():

@@ -53,7 +53,7 @@ class InvalidValue(VariedError):
 
 @contextmanager
 def stored_in(file: Path | str, where: str = "") -> Iterator[None]:
-    """Name the file, and the position in it, in the errors for stored values.
+    """Add the file, and the position in it, to the errors for stored values in the context.
 
     Arguments:
         file: The file from which the values are read.
@@ -73,7 +73,7 @@ def stored_in(file: Path | str, where: str = "") -> Iterator[None]:
 
 
 def read_value(value: Any, type_: Any) -> Any:
-    """Return a value that was read from JSON or TOML as a value of a type.
+    """Convert a value that was read from JSON or TOML to a type, and check it.
 
     Lists become tuples, and mappings become dataclasses, according to the type.
 

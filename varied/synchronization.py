@@ -9,8 +9,8 @@ from varied.errors import VariedError
 from varied.process_group import STOP, Group
 from varied.training_state import TrainingState
 
-#: What the process of rank 0 announces before each step: the step, or that its state, or its state
-#: and its weights, have been changed since the last step, and are sent first.
+#: What the process of rank 0 announces before each step: that only the step follows, or that its
+#: state, or its state and weights, have been changed since the last step and are sent first.
 _STEP, _STATE, _WEIGHTS = 1, 2, 3
 
 
@@ -31,7 +31,7 @@ class Synchronizer:
         self.has_checked_buffers = False
 
     def share_state(self) -> None:
-        """Copy the state of the process of rank 0.
+        """Copy the state from the process of rank 0.
 
         Raises:
             SystemExit: If the process of rank 0 has ended.
@@ -49,7 +49,7 @@ class Synchronizer:
         self.decisions = self._decisions()
 
     def share_tensors(self, optimizer: torch.optim.Optimizer) -> None:
-        """Copy the weights, the buffers and the state of the optimizer of the process of rank 0."""
+        """Copy the weights, the buffers and the optimizer state of the process of rank 0."""
         if self.group.world == 1:
             return
         moments = (optimizer.state[parameter] for parameter in self.step.parameters())
@@ -59,7 +59,7 @@ class Synchronizer:
                 tensor.copy_(self.group.broadcast(tensor))
 
     def _decisions(self) -> tuple[float, ...]:
-        """Return the values of the state that are not the same function of the step everywhere."""
+        """Return the state values that the step alone does not determine in every process."""
         state = self.state
         return (*state.anchor, state.total, state.limit, state.cooldown_start)
 

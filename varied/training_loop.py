@@ -29,7 +29,7 @@ from varied.synchronization import Synchronizer
 from varied.training_state import TrainingState
 from varied.training_step import TrainingStep
 
-#: The number of consecutive steps without a finite gradient after which training fails.
+#: The number of consecutive steps with non-finite gradients after which training fails.
 PATIENCE = 50
 #: The number of rows from which codebooks and pseudo-inputs are initialized.
 INIT_ROWS = 2048
@@ -50,7 +50,7 @@ class BatchSource(Protocol):
 
 
 class NonFiniteGradients(VariedError):
-    """Raised if `PATIENCE` consecutive steps have no finite gradient.
+    """Raised if `PATIENCE` consecutive steps have non-finite gradients.
 
     Arguments:
         message: The message.
@@ -73,7 +73,7 @@ class StepEvent:
         norm: The gradient norm of the model before clipping; NaN for a skipped step.
         lr: The learning rate of the step.
         rows: The number of rows in the batch.
-        snapshot: A function that adds the tensors of the optimizer to the state, for a checkpoint,
+        snapshot: A function that adds the optimizer's tensors to the state, for a checkpoint,
             and returns the state.
     """
 
@@ -107,7 +107,7 @@ def train(
             for all of them as soon as the process of rank 0 closes the generator.
 
     Raises:
-        NonFiniteGradients: If `PATIENCE` consecutive steps have no finite gradient.
+        NonFiniteGradients: If `PATIENCE` consecutive steps have non-finite gradients.
     """
     state, group = state or TrainingState(), group or Group()
     runtime.tune_malloc()
@@ -153,7 +153,7 @@ def train(
         if failures >= PATIENCE:
             first = state.step - failures + 1
             raise NonFiniteGradients(
-                f"Steps {first:,} to {state.step:,} had no finite gradient, because of "
+                f"Steps {first:,} to {state.step:,} had non-finite gradients, because of "
                 f"{find_nonfinite(step, batch)}; lower the learning rate (--lr), or check the data "
                 "with `varied train --dry-run`.",
                 first,
@@ -220,7 +220,10 @@ def _start(step: TrainingStep, batches: BatchSource, plan: Plan, state: Training
 
 @contextmanager
 def _restored_buffers(step: nn.Module) -> Iterator[None]:
-    """Restore the buffers, such as moving averages and counts, after steps that are only timed."""
+    """Restore the buffers, such as moving averages and counts, on exit, unless an error is raised.
+
+    It is used for steps that are only timed.
+    """
     values = {name: buffer.clone() for name, buffer in step.named_buffers()}
     yield
     for name, buffer in step.named_buffers():

@@ -23,7 +23,7 @@ class TrainingState:
     Arguments:
         step: The number of completed steps.
         seconds: The time spent in training steps.
-        skipped: The number of steps that were skipped because their gradient was not finite.
+        skipped: The number of steps that were skipped because of a non-finite gradient.
         total: The current estimate of the total number of steps. A time budget is converted to
             steps with the measured speed.
         anchor: The (step, progress) at which ``total`` was last set.
@@ -36,12 +36,12 @@ class TrainingState:
         setup: The compute settings, which are measured at the start of the run.
         batch_parts: The number of parts of a batch whose gradients are computed one after the other
             and added, which is doubled whenever the memory is exhausted.
-        rollbacks: The number of times that training went back to an earlier checkpoint because of
-            gradients that were not finite.
+        rollbacks: The number of times that training rolled back to an earlier checkpoint because of
+            non-finite gradients.
         lr_factor: The factor of the learning rate, which is halved in each of these cases.
-        steps_by_threads: The number of steps by the number of threads, which is reduced while other
-            programs use the cores.
-        moments: The tensors of the optimizer by parameter name, including the moving averages of
+        steps_by_threads: The number of steps by the number of threads; fewer threads are used while
+            other programs use the cores.
+        moments: The optimizer's tensors by parameter name, including the moving averages of
             the weights.
     """
 
@@ -74,7 +74,7 @@ class TrainingState:
         return state
 
     def to_values(self) -> dict[str, Any]:
-        """Return JSON-serializable values by name, without the tensors of the optimizer."""
+        """Return JSON-serializable values by name, without the optimizer's tensors."""
         return dataclasses.asdict(dataclasses.replace(self, moments={}))
 
     @property

@@ -1,8 +1,9 @@
-"""Train as one of several processes, which ``torchrun`` or a cluster starts with equal arguments.
+"""Train as one of several processes that ``torchrun`` or a cluster starts with the same arguments.
 
 The arguments are those of ``varied``, as in
-``torchrun --nproc-per-node 2 -m varied.worker train digits/``. The process of rank 0 prints, and
-writes the folder of the run, which all processes must be able to read; each of them reads the data.
+``torchrun --nproc-per-node 2 -m varied.worker train digits/``. Only the process of rank 0 prints
+messages and writes the run folder, which all processes must be able to read. Each process
+reads the data itself.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def compress(
         Path, option("FILE", "Output file; it can be decompressed only with this run.")
     ] = Path("data.varied"),
 ) -> None:
-    """Compress data losslessly with a trained run, or store the codes of a VQ-VAE."""
+    """Compress data losslessly with a run, or store the codes of a VQ-VAE."""
     opened = open_run(run)
     with console.status("Compressing and verifying"):
         compressed = opened.compress(source)

@@ -69,7 +69,7 @@ def _style(text: str, code: str) -> str:
 
 
 def warn(sentences: Iterable[str]) -> None:
-    """Print warnings."""
+    """Print each sentence as a warning, preceded by a blank line."""
     for sentence in sentences:
         show()
         say(f"Warning: {sentence}")
@@ -89,7 +89,7 @@ def show_data_warnings() -> None:
 
 
 def show_json(value: object) -> None:
-    """Print a value as JSON; numbers that are not finite become null."""
+    """Print a value as JSON; non-finite numbers become null."""
     from varied.atomic_io import nan_to_none
 
     lines = json.dumps(nan_to_none(value), indent=2, ensure_ascii=False).split("\n")

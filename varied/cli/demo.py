@@ -12,7 +12,7 @@ from varied.cli.run_job import OutputMode, prepare_job, run_job
 
 def demo(
     minutes: Annotated[float, option("M", "Training time in minutes.")] = 1.0,
-    out: Annotated[Path, option("FOLDER", "Folder of the run.")] = Path("demo"),
+    out: Annotated[Path, option("FOLDER", "Run folder.")] = Path("demo"),
     seed: Seed = 0,
 ) -> None:
     """Train a VAE on handwritten digits for a minute; nothing is downloaded."""

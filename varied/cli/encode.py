@@ -39,6 +39,6 @@ def check_ending(out: Path, stem: str) -> None:
     """
     if out.suffix.lower() not in ENDINGS:
         raise VariedError(
-            f"--out {out} has an unsupported extension; write --out {stem}.csv, {stem}.parquet or "
-            f"{stem}.npz."
+            f"'{out.name}' does not have a supported file extension; use --out {stem}.csv, "
+            f"{stem}.parquet or {stem}.npz."
         )

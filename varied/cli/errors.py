@@ -18,7 +18,7 @@ from varied.cli.app import app
 from varied.errors import VariedError
 
 #: Exit codes for invalid usage and an internal error, and when the reader of stdout has ended. With
-#: Ctrl-C and SIGTERM, the exit code is also 128 plus the number of the signal, as in shells.
+#: Ctrl-C and SIGTERM, the exit code is also 128 plus the signal number, as in shells.
 MISUSE, INTERNAL, CLOSED = 2, 1, 141
 
 #: The base class of typer's usage errors.
@@ -63,7 +63,10 @@ def _silence_broken_streams() -> None:
 
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    """Exit on SIGTERM with an exception, so that temporary files are removed, unless ignored."""
+    """Exit with an exception on SIGTERM, unless it is ignored, so that temporary files are removed.
+
+    The previous signal handler is restored on exit from the context.
+    """
     is_ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     if is_ignored or threading.current_thread() is not threading.main_thread():
         yield

@@ -31,7 +31,7 @@ def fit_prior(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
-    """Fit a new prior to the codes of a trained run, for better samples.
+    """Fit a new prior to the codes of a run, for better samples.
 
     Settings of the prior are options of this command, such as `--n-components 20` or `--depth 4`.
     The weights of the run do not change.

@@ -208,7 +208,7 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     match = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
     if not match:
         raise VariedError(
-            f"--image-size {text} is not a size; write --image-size 64, or --image-size 48x64 "
+            f"--image-size {text} is not a size; use --image-size 64, or --image-size 48x64 "
             "(height x width)."
         )
     return (int(match[1]), int(match[2])) if match[2] else int(match[1])
@@ -229,8 +229,8 @@ def parse_column_types(text: str) -> dict[str, str]:
         name, equals, kind = entry.rpartition("=")
         if not equals:
             raise VariedError(
-                f"--column-types {text} contains an entry without a type; write NAME=TYPE, "
-                "such as --column-types zip=category."
+                f"--column-types {text} contains an entry without a type; use NAME=TYPE, such as "
+                "--column-types zip=category."
             )
         types[name] = kind
     return types

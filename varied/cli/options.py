@@ -17,7 +17,7 @@ from varied.errors import VariedError
 RunName = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="Folder of a run, its name in runs/, or `last` for the newest run."
+        metavar="RUN", help="Run folder, a name in runs/, or `last` for the newest run."
     ),
 ]
 Source = Annotated[
@@ -102,7 +102,7 @@ def parse_numbers(text: str | None, option: str, example: str, number: type = fl
     except ValueError:
         kind = "integers" if number is int else "numbers"
         raise VariedError(
-            f"{option} {text} is not a list of {kind}; write {option}={example}."
+            f"{option} {text} is not a list of {kind}; use, for example, {option}={example}."
         ) from None
 
 

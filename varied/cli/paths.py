@@ -12,15 +12,15 @@ from varied.run_list import list_runs
 if TYPE_CHECKING:
     from varied.runs import Run
 
-#: The default folder of runs.
+#: The default folder that contains runs.
 ROOT = Path("runs")
 
 
 def resolve_run(name: str) -> Path:
-    """Return the folder of a run.
+    """Return the run folder that a name refers to.
 
     Arguments:
-        name: A folder, a name in runs/, or "last" for the newest trained run.
+        name: A folder, a name in runs/, or "last" for the newest run with a trained model.
 
     Raises:
         VariedError: If there is no such run; the message suggests a similar name.
@@ -29,16 +29,19 @@ def resolve_run(name: str) -> Path:
     if name == "last" and not Path(name).exists():
         trained = [folder for folder in folders if _is_trained(folder)]
         if not trained:
-            raise VariedError("There are no runs here yet; `varied demo` trains one in a minute.")
+            raise VariedError(
+                "There are no trained runs in the current folder or in runs/; `varied demo` trains "
+                "one in a minute."
+            )
         return trained[-1]
     for folder in (Path(name), ROOT / name):
         if (folder / "spec.toml").is_file():
             return folder
     if Path(name).exists():
-        raise VariedError(f"{name} is not the folder of a run; `varied runs` lists the runs here.")
+        raise VariedError(f"{name} is not a run folder; `varied runs` lists the available runs.")
     if not folders:
         raise VariedError(
-            f"There is no run '{name}' here, and no other run either; try `varied demo`."
+            f"There is no run '{name}', and no other run; `varied demo` trains one in a minute."
         )
     names = [str(folder) for folder in folders] if "/" in name else [f.name for f in folders]
     raise VariedError(f"There is no run '{name}': {suggest(name, [*names[-10:], 'last'])}")

@@ -23,6 +23,9 @@ def run_in_group(processes: int, engine: str | None, workers: str | None) -> int
         processes: The number of processes on this machine.
         engine: "ray" for a cluster, or None.
         workers: The number of workers in the cluster.
+
+    Raises:
+        VariedError: If the options cannot be combined, or training fails.
     """
     if engine not in (None, "ray"):
         raise VariedError(f"There is no engine '{engine}'; use --engine ray or --processes.")
@@ -45,6 +48,9 @@ def run_in_processes(n: int, args: Sequence[str]) -> int:
     Arguments:
         n: The number of processes.
         args: The arguments of ``varied``.
+
+    Raises:
+        VariedError: If a process is killed more than `MAX_RESTARTS` times.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

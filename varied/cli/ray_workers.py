@@ -30,6 +30,10 @@ def run_in_ray(workers: str, args: Sequence[str]) -> int:
     Arguments:
         workers: The number of workers, or the minimum and the maximum, such as "2:8".
         args: The arguments of ``varied``.
+
+    Raises:
+        VariedError: If Ray is not installed or cannot be started, ``workers`` is invalid, or
+            training fails.
     """
     n_workers = parse_workers(workers)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
@@ -117,7 +121,7 @@ class QueueWriter(io.TextIOBase):
 
 
 def train_in_worker(config: dict[Any, Any]) -> int:
-    """Train in a worker of Ray, and return the exit code."""
+    """Train in a Ray worker, and return the exit code."""
     from varied.cli.worker import run_worker
     from varied.process_group import join_group
 
@@ -132,6 +136,9 @@ def train_in_worker(config: dict[Any, Any]) -> int:
 
 def parse_workers(text: str) -> int | tuple[int, int]:
     """Return the number of workers, or the minimum and the maximum.
+
+    Raises:
+        VariedError: If the text is neither a positive number nor such a range.
 
     Example:
         >>> parse_workers("4"), parse_workers("2:8")

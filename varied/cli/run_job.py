@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 #: The maximum number of unreadable files that are listed.
 MAX_PROBLEMS = 10
-#: The number of the signal for a pipe without a reader, which Windows does not define.
+#: The signal number for a pipe without a reader, which Windows does not define.
 SIGPIPE = 13
 
 
 @dataclass(frozen=True)
 class OutputMode:
-    """The output of a command: text by default, JSON, or only the folder of the run."""
+    """The output of a command: text by default, JSON, or only the run folder."""
 
     as_json: bool = False
     quiet: bool = False
@@ -89,7 +89,7 @@ def run_job(job: Job, mode: OutputMode) -> None:
         stream, steps = mode.progress_stream, job.train()
         try:
             if mode.is_text:
-                console.say(f"Folder of the run: {job.store.folder}.", 2)
+                console.say(f"Run folder: {job.store.folder}.", 2)
                 console.show()
             run_with_progress(steps, job.spec.plan, stream)
         except BrokenPipeError:

@@ -34,7 +34,7 @@ def runs(
         names = ("run", "model", "data", "evaluation", "state", "when")
         console.show_json({"runs": [{name: row[name] for name in names} for row in rows]})
     elif not rows:
-        where = f"in {root}" if root else "here"
+        where = f"in {root}" if root else "in the current folder or in runs/"
         console.say(f"There are no runs {where} yet; `varied demo` trains one in a minute.")
     else:
         _print_table(rows)

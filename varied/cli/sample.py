@@ -127,8 +127,8 @@ def parse_temperature(text: str) -> float | list[float]:
         values = [float(word) for word in text.split(",")]
     except ValueError:
         raise VariedError(
-            f"--temperature {text} is not a number; write 0.8, or a number for each level, such as "
-            "0.7,0.9,1."
+            f"--temperature {text} is not a number; use a number, such as 0.8, or one number for "
+            "each level, such as 0.7,0.9,1."
         ) from None
     return values if len(values) > 1 else values[0]
 
@@ -157,7 +157,7 @@ def parse_label(run: Run, text: str | None) -> Any:
             return [words]
         raise VariedError(
             f"--label {text} must name the covariates of this run ({', '.join(covariates)}); "
-            f"write, for example, --label {next(iter(covariates))}={words[0]}."
+            f"use, for example, --label {next(iter(covariates))}={words[0]}."
         )
     label: dict[str, list[str]] = {}
     name = ""

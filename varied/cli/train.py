@@ -166,13 +166,13 @@ def train(
         _option(PLAN, "C", "Whether to use torch.compile: yes, no, or auto (if it saves time)."),
     ] = None,
     out: Annotated[
-        Path | None, _option(REST, "FOLDER", "Folder of the run; by default a new folder in runs/.")
+        Path | None, _option(REST, "FOLDER", "Run folder; by default a new folder in runs/.")
     ] = None,
     dry_run: Annotated[
         bool, _switch(REST, "--dry-run", "Print the configuration and exit.")
     ] = False,
     as_json: Annotated[bool, _switch(REST, "--json", "Print the result as JSON.")] = False,
-    quiet: Annotated[bool, _switch(REST, "--quiet", "Print only the folder of the run.")] = False,
+    quiet: Annotated[bool, _switch(REST, "--quiet", "Print only the run folder.")] = False,
 ) -> None:
     """Train a model on your data, evaluate it and write a report.
 

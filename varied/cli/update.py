@@ -35,9 +35,7 @@ def update(
     ] = None,
     lr: Annotated[float | None, option("R", "Learning rate.")] = None,
     seed: OptionalSeed = None,
-    out: Annotated[
-        Path | None, option("FOLDER", "Folder of the new run; RUN-update by default.")
-    ] = None,
+    out: Annotated[Path | None, option("FOLDER", "New run folder; RUN-update by default.")] = None,
 ) -> None:
     """Continue training a run on new data, and save the result as a new run."""
     folder = resolve_run(run)

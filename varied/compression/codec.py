@@ -134,9 +134,9 @@ def decompress(model: LatentModel, data: bytes) -> tuple[Tensor, dict[str, Any]]
             is_equal = False
     if not is_equal:
         raise VariedError(
-            "The probabilities that the model computes here differ from those with which this file "
-            "was written; use the same model, the same versions of varied and torch, and the same "
-            "type of processor."
+            "The probabilities that the model computes on this machine differ from those with "
+            "which this file was written; use the same model, the same versions of varied and "
+            "torch, and the same type of processor."
         )
     if header["kind"] == "bits-back":
         return from_levels(index, header["levels"]).float(), header["notes"]

@@ -58,17 +58,19 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Words]:
             "`pip install --upgrade varied`."
         )
     if digest != _digest(body):
-        raise VariedError("This file is corrupted; use another copy.")
+        raise VariedError("This file is corrupted; restore a backup, or compress the data again.")
     end = 4 + int.from_bytes(body[:4], "little")
     try:
         header = json.loads(zlib.decompressobj().decompress(body[4:end], _MAX_HEADER))
         words = np.frombuffer(body[end:], "<u4").astype(np.uint32)
         header = dict(header)
     except (TypeError, ValueError, RecursionError, zlib.error) as error:
-        raise VariedError("This file is corrupted; use another copy.") from error
+        raise VariedError(
+            "This file is corrupted; restore a backup, or compress the data again."
+        ) from error
     if version < bytes([VERSION]):
         header = {_V1.get(k, k): _V1.get(v, v) if k == "kind" else v for k, v in header.items()}
-        header["model"] = None  # the value depended on the names of weights, which have changed
+        header["model"] = None  # the value depended on weight names, which have changed
     return header, words
 
 

@@ -36,7 +36,10 @@ def entropy_coders() -> Any:
 
 @contextmanager
 def deterministic(model: VAE) -> Iterator[VAE]:
-    """Yield a copy of a model that computes in float64 on a single CPU thread."""
+    """Yield a copy of a model that computes in float64 on a single CPU thread.
+
+    The previous number of threads is restored on exit.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

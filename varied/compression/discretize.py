@@ -15,7 +15,7 @@ from varied.errors import VariedError
 
 
 def num_levels(px: Distribution) -> int:
-    """Return the number of possible values of an element, which are evenly spaced in [0, 1].
+    """Return the number of levels: the possible values of an element, evenly spaced in [0, 1].
 
     Raises:
         VariedError: If the distribution is continuous.
@@ -58,7 +58,7 @@ def from_levels(index: Tensor, levels: int) -> Tensor:
 
 
 def level_probabilities(px: Distribution, levels: int) -> Tensor:
-    """Return the probability of each level of each element, with shape (*, levels)."""
+    """Return the probability of each level for each element, with shape (*, levels)."""
     base = base_distribution(px)
     if isinstance(base, td.Bernoulli):
         return torch.stack([torch.sigmoid(-base.logits), torch.sigmoid(base.logits)], -1)

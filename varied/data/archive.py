@@ -1,4 +1,4 @@
-"""The files in a folder or zip file, which are listed safely and opened one by one."""
+"""Listing the files in a folder or zip file safely, and opening them one by one."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
     """List the files of a zip file that have one of the given extensions.
 
     Raises:
-        VariedError: If the zip file cannot be read, or unpacks to more than 64 GiB or too many
-            files.
+        VariedError: If the zip file cannot be read, or the number or the total size of its
+            unpacked files is too large.
     """
     try:
         archive = zipfile.ZipFile(path)

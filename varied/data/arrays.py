@@ -31,12 +31,13 @@ def from_array(
 ) -> RawData:
     """Convert an array to `RawData`.
 
-    An array is read as images if its shape is ``(N, H, W)``, or if the last or the second of four
-    axes has length 1, 3 or 4 (the channels), and if its dtype is uint8, or its values are all
-    integers from 0 to 255, or all multiples of 1 / 255 from 0 to 1. Exceptions are arrays that
-    contain only 0 and 1, and arrays with shape ``(N, H, W)`` and a side of less than 8 pixels,
-    unless they are uint8. All other arrays are converted to float32, with channels first, and may
-    contain NaN, which marks missing values.
+    An array is read as images if both its shape and its values are those of images. The shape must
+    be ``(N, H, W)``, or have four axes, the last or the second of which has length 1, 3 or 4 (the
+    channels). The dtype must be uint8, or the values must be all integers from 0 to 255, or all
+    multiples of 1 / 255 from 0 to 1. Arrays that contain only 0 and 1 are not read as images, nor
+    are arrays with shape ``(N, H, W)``, a side of less than 8 pixels and a dtype other than uint8.
+    All other arrays are converted to float32, with channels first, and may contain NaN, which marks
+    missing values.
 
     Arguments:
         x: The rows.

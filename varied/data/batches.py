@@ -156,7 +156,7 @@ class Batches:
 
 
 class DiskBatches(Batches):
-    r"""Shuffled batches of rows that stay on the disk, which are read in windows.
+    r"""Shuffled batches of rows that stay on disk and are read in windows.
 
     The rows of an epoch are divided into blocks of consecutive rows, in an order that depends only
     on the seed and the epoch. A window consists of a few blocks, which are read and then shuffled,

@@ -64,7 +64,7 @@ class ContextCodec:
         if not is_valid:
             raise VariedError(
                 "The rows of a context must have a label for each covariate and a positive count; "
-                "fit the context to the training rows."
+                "create the context with `fit`."
             )
 
     @classmethod
@@ -140,7 +140,7 @@ class ContextCodec:
         return self._encode_rows(rows)
 
     def encode_labels(self, covariates: Mapping[str, Labels], *, strict: bool = True) -> Tensor:
-        """Return the contexts of data whose classes may have other indices, with shape (N, F).
+        """Return contexts with shape (N, F) for data whose classes may have other indices.
 
         Arguments:
             covariates: The labels, as in `RawData.covariates`. If there is only one, its name is

@@ -42,8 +42,8 @@ class Covariate:
     def __post_init__(self) -> None:
         if not self.scale > 0:
             raise VariedError(
-                f"The scale {self.scale} of the label '{self.name}' must be positive; fit it to "
-                "the training rows."
+                f"The scale of the label '{self.name}' is {self.scale}, but must be positive; use "
+                "the standard deviation of the label in the training rows, or 1 if it is 0."
             )
 
     def accepts(self, value: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of an array that stay on the disk until they are used."""
+"""Rows of an array that stay on disk until they are used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from varied.errors import VariedError
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 
-#: The size in bytes above which images stay on the disk.
+#: The size in bytes above which images stay on disk.
 MAX_IN_MEMORY = 2**28
 #: The size of a block in which rows are read.
 BLOCK_BYTES = 2**24

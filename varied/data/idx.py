@@ -129,6 +129,6 @@ def _find(path: Path, split: str) -> Path | None:
         file
         for pattern in _PATTERNS[split]
         for file in sorted(path.glob(pattern))
-        if file.is_file() and is_idx(file)  # a pipe would never answer
+        if file.is_file() and is_idx(file)  # reading a pipe could block
     )
     return next(files, None)

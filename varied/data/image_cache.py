@@ -35,8 +35,8 @@ def read_images_cached(members: Sequence[Member], size: Size | None = None) -> I
     """Return the same as `read_images`, from the cache if the files have not changed.
 
     A file counts as unchanged if its name, its size and the time of its last change are the same.
-    More than 256 MB of images stay on the disk. If the cache cannot be written, or would take more
-    than a quarter of the free disk space, the images are decoded each time.
+    More than 256 MB of images stay on disk. If the cache cannot be written, or would take more than
+    a quarter of the free disk space, the images are decoded each time.
 
     Arguments:
         members: The files.

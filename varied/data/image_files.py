@@ -31,7 +31,8 @@ ENDINGS = (
 )
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 #: The maximum number of pixels, which is doubled for JPEG files, since they are decoded at a lower
-#: resolution; larger images than `_LARGE_PIXELS` are decoded one at a time, to save memory.
+#: resolution. Images with more than `_LARGE_PIXELS` pixels are decoded one at a time, to save
+#: memory.
 _MAX_PIXELS, _LARGE_PIXELS = 50_000_000, 8_000_000
 _LARGE = threading.Lock()
 #: The maximum number of scans of a JPEG file; decoding each takes time, even if it is empty.
@@ -329,7 +330,7 @@ def _limit_pixels(image: Image.Image) -> AbstractContextManager[Any]:
     """Return a lock if an image is so large that only one should be decoded at a time.
 
     Raises:
-        UnreadableFile: If it is too large to be decoded.
+        UnreadableFile: If the image is too large to be decoded.
     """
     n_pixels = image.width * image.height
     limit = 2 * _MAX_PIXELS if image.format == "JPEG" else _MAX_PIXELS
@@ -345,7 +346,7 @@ def _check_scans(file: IO[bytes]) -> None:
     """Check the number of scans of a JPEG file.
 
     Raises:
-        UnreadableFile: If there are too many.
+        UnreadableFile: If there are too many scans.
     """
     position = file.tell()
     file.seek(0)

@@ -77,7 +77,7 @@ def check_ratio(
         n_small: The unpacked size up to which any ratio is possible.
 
     Raises:
-        VariedError: If it is.
+        VariedError: If the file is a bomb.
     """
     if is_bomb(n_bytes, n_packed, n_small):
         raise VariedError(

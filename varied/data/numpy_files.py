@@ -65,7 +65,7 @@ def read_npy(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
 
 
 def _large_images(file: IO[bytes], path: Path, n_file: int) -> RawData | None:
-    """Return 8-bit images that stay on the disk, or None if the array is small or other data."""
+    """Return large 8-bit images, which are read from disk on demand, or None for other arrays."""
     try:
         shape, fortran_order, dtype = _read_header(file)
     except Exception:  # the error is raised when the array is read
@@ -320,10 +320,10 @@ def _read(file: IO[bytes], what: str, n_file: int, n_packed: int) -> Array:
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, whether the order is that of Fortran, and the dtype.
+    """Return the shape, whether the array is in Fortran order, and the dtype.
 
     Raises:
-        ValueError: If there is no such array; other errors are possible as well.
+        ValueError: If the header is not valid; malformed headers may also raise other errors.
     """
     n, read = _HEADER_READERS[np.lib.format.read_magic(file)]
     length = file.read(n)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from varied.data.disk_rows import DiskRows
 from varied.data.labels import Labels, join_labels
 
-#: The maximum size in bytes of rows that are read from the disk when they are selected.
+#: The maximum size in bytes of rows that are read from disk when they are selected.
 MAX_READ = 2**28
 
 
@@ -50,9 +50,9 @@ class RawData:
 
     Arguments:
         x: Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, as an array or, if they are
-            large, as `DiskRows`; arrays, float32 with shape
-            ``(N, *shape)``, channels first; recordings, float32 with shape ``(N, samples)``;
-            molecules, as an array of SMILES; or the rows of a table, as a `pandas.DataFrame`.
+            large, as `DiskRows`; arrays, float32 with shape ``(N, *shape)``, channels first;
+            recordings, float32 with shape ``(N, samples)``; molecules, as an array of SMILES
+            strings; or the rows of a table, as a `pandas.DataFrame`.
         kind: The kind of data, which selects the codec: "image", "array", "sound", "table",
             "molecules" or a registered kind.
         labels: Indices into ``classes``, int64 with shape ``(N)``, -1 if missing; or, without
@@ -67,7 +67,7 @@ class RawData:
         notes: Sentences that describe what was inferred from the data.
         problems: The files that could not be read.
         dialect: The format of the table, as in `varied.data.tables.TableDialect`; for recordings,
-            ``rate``, the number of samples per second.
+            ``rate``, the sample rate in Hz.
         label_names: The name of each column of the labels, if they were selected by name.
         label_classes: For several labels, the class names of each column; empty for numbers.
 
@@ -106,7 +106,7 @@ class RawData:
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the rows stay on the disk until they are used."""
+        """Whether the rows stay on disk until they are used."""
         return isinstance(self.x, DiskRows)
 
     @property
@@ -179,7 +179,7 @@ class RawData:
     def take(self, indices: npt.ArrayLike) -> RawData:
         """Return the rows at ``indices``, in that order, with their labels and names.
 
-        If the data are on the disk, more than 256 MB of rows remain there.
+        If the data are on disk, more than 256 MB of rows remain there.
         """
         rows = np.asarray(indices, dtype=np.int64)
         if self.is_frame:

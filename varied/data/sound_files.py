@@ -66,8 +66,8 @@ def read_sounds(
 
     Arguments:
         members: The files.
-        rate: The number of samples per second; by default, the most frequent sample rate of the
-            files, but at least 4,000 and at most 16,000.
+        rate: The sample rate in Hz; by default, the most frequent sample rate of the files, but at
+            least 4,000 and at most 16,000.
         seconds: The duration; by default, the 95th percentile, but at most 4 seconds.
 
     Returns:
@@ -107,7 +107,7 @@ def convert_waves(
         waves: The samples of each recording, with shape (T) or, for several channels, (T, C).
             Signed integers, such as 16-bit samples, are divided by the largest value of their
             dtype.
-        rate: The number of samples per second.
+        rate: The sample rate in Hz.
         seconds: The duration; by default, the 95th percentile, but at most 4 seconds.
 
     Returns:
@@ -149,7 +149,7 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
 
     Arguments:
         file: The file.
-        rate: The number of samples per second to which the recording is resampled.
+        rate: The sample rate in Hz to which the recording is resampled.
         soundfile: The module ``soundfile``.
 
     Raises:
@@ -166,11 +166,11 @@ def trim(wave: Array, rate: int, margin: int = 0) -> Array:
     """Return a recording without silence at the start and end.
 
     Frames of 10 ms that are at least 35 dB quieter than the loudest one are silent. No samples are
-    returned if the whole recording is silent or not finite.
+    returned if the whole recording is silent or non-finite.
 
     Arguments:
         wave: The samples, at least one.
-        rate: The number of samples per second.
+        rate: The sample rate in Hz.
         margin: The number of silent frames that are kept before and after the sound.
 
     Example:
@@ -196,7 +196,7 @@ def write_sound(wave: Array, path: Path, rate: int) -> None:
     Arguments:
         wave: The samples.
         path: The file; its extension determines the format.
-        rate: The number of samples per second.
+        rate: The sample rate in Hz.
     """
     peak = float(np.abs(wave).max(initial=0))
     form = path.suffix[1:].upper()
@@ -263,7 +263,7 @@ def _convert(samples: Array, own_rate: int, rate: int) -> Sound:
     changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
     wave = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
     if own_rate != rate:
-        from scipy.signal import resample_poly  # takes long to import
+        from scipy.signal import resample_poly  # slow to import
 
         ratio = Fraction(rate, own_rate).limit_denominator(_MAX_FACTOR)
         wave = resample_poly(wave, ratio.numerator, ratio.denominator)
@@ -287,7 +287,7 @@ def _common_rate(rates: Iterable[int]) -> int:
 
 
 def _common_length(lengths: Sequence[int], rate: int, seconds: float | None) -> int:
-    """Return the common number of samples, which results in a suitable number of frames."""
+    """Return a common number of samples that results in a suitable number of frames."""
     if seconds is None:
         seconds = min(float(np.quantile(lengths, _QUANTILE)) / rate, _MAX_DEFAULT_SECONDS)
     hop = hop_length(rate)

@@ -24,7 +24,7 @@ FLOOR = LOUDNESS / 16
 #: The minimum duration of a frame, and the step between frames, in seconds.
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
 _N_MELS = 64
-#: The range of the number of samples per second.
+#: The range of the sample rate, in Hz.
 _RATES = 1000, 768_000
 #: Slaney's mel scale is linear below 1,000 Hz and logarithmic above.
 _LINEAR_HZ_PER_MEL, _BREAK_HZ = 200 / 3, 1000.0
@@ -44,12 +44,14 @@ class LogMel:
     magnitudes by non-negative least squares, and the phases by the fast Griffin-Lim algorithm.
 
     Arguments:
-        rate: The number of samples per second.
+        rate: The sample rate in Hz.
         n_frames: The number of frames.
 
     References:
         - Auditory Toolbox (Slaney, 1998), for the mel scale.
         - A Fast Griffin-Lim Algorithm (Perraudin et al., 2013).
+        - Algorithms for Non-negative Matrix Factorization (Lee & Seung, 2000), for the least
+          squares.
 
     Example:
         >>> mel = LogMel(8000, 16)
@@ -64,8 +66,9 @@ class LogMel:
         low, high = _RATES
         if not (low <= self.rate <= high and self.n_frames > 1):
             raise VariedError(
-                f"A recording must have between {low:,} and {high:,} samples per second and at "
-                f"least two frames, not {self.rate:,} and {self.n_frames:,}; use other recordings."
+                f"The sample rate is {self.rate:,} Hz and the number of frames is "
+                f"{self.n_frames:,}, but a rate of {low:,} to {high:,} Hz and at least 2 frames "
+                "are required; resample the recordings, or use longer ones."
             )
 
     @property
@@ -155,7 +158,7 @@ def normalize_loudness(waves: Tensor, rate: int) -> Tensor:
 
     Arguments:
         waves: The recordings, with shape (N, samples).
-        rate: The number of samples per second.
+        rate: The sample rate in Hz.
     """
     power = waves.square().unfold(1, hop_length(rate), hop_length(rate)).mean(2)
     is_loud = power >= power.amax(1, keepdim=True) * 10 ** (-SILENCE_DECIBELS / 10)
@@ -167,7 +170,7 @@ def hop_length(rate: int) -> int:
     """Return the number of samples between frames.
 
     Arguments:
-        rate: The number of samples per second.
+        rate: The sample rate in Hz.
     """
     return round(rate * _HOP_SECONDS)
 
@@ -181,7 +184,7 @@ def mel_filters(rate: int, n_fft: int, n_mels: int) -> Tensor:
         above}
 
     Arguments:
-        rate: The number of samples per second.
+        rate: The sample rate in Hz.
         n_fft: The number of samples in a frame.
         n_mels: The number of filters.
     """
@@ -206,7 +209,7 @@ def _mel_to_hz(mel: Tensor) -> Tensor:
 def _non_negative_least_squares(filters: Tensor, mel: Tensor) -> Tensor:
     """Return magnitudes S >= 0 that minimize the squared error of ``filters @ S``.
 
-    The multiplicative updates of Lee and Seung start from the pseudo-inverse.
+    The multiplicative updates of Lee & Seung (2000) start from the pseudo-inverse.
     """
     magnitudes: Tensor = (torch.linalg.pinv(filters) @ mel).clamp(min=1e-6)
     target, gram = filters.T @ mel, filters.T @ filters

@@ -23,7 +23,7 @@ _MAX_TEST = 10_000
 
 @dataclass(frozen=True)
 class Split:
-    """Sorted row indices of the training, validation and test splits, which are disjoint."""
+    """Sorted row indices of three disjoint splits: training, validation and test."""
 
     train: Rows
     validation: Rows
@@ -99,7 +99,7 @@ def group_equal_rows(data: RawData, reference: RawData | None = None) -> Rows:
 
 
 def _row_digests(x: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit digest of each row, which is shorter than the row if there are many."""
+    """Return a 64-bit digest of the bytes of each row."""
     digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in x)
     return np.frombuffer(b"".join(digests), np.uint64)
 
@@ -120,7 +120,7 @@ def _first_positions(groups: Rows) -> Rows:
 
 
 def _cut(groups: Rows, count: int) -> int:
-    """Return the number of leading rows, at most ``count``, up to the last end of a group.
+    """Return the largest number of leading rows, at most ``count``, that do not split a group.
 
     If the first group alone has more than ``count`` rows, return ``count``.
     """

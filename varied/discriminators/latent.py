@@ -105,7 +105,7 @@ class LatentDiscriminator(LatentCodeDiscriminator):
 
     .. math:: -\mathbb E_{q(z)} \log D(z)
 
-    This is the non-saturating loss, which Makhzani et al. and Tolstikhin et al. also use. It
+    This is the non-saturating loss, as in Makhzani et al. (2015) and Tolstikhin et al. (2018). It
     requires samples from the prior but no posterior density, so the encoder may be deterministic.
 
     With ``prior_in_logit``, the logit is :math:`T(z) + \log p(z)` up to a constant, since the first

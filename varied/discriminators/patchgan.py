@@ -14,7 +14,7 @@ from varied.nets.resample import Downsample
 
 
 class PatchDiscriminator(nn.Module):
-    """A discriminator of overlapping patches, which evaluates texture rather than the entire scene.
+    """A discriminator that evaluates the texture of overlapping patches, not the entire scene.
 
     It has no batch normalization, so the logits of an image depend only on that image.
 

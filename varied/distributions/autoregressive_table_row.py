@@ -96,7 +96,7 @@ class AutoregressiveTableRow(RowDistribution):
 
     @torch.no_grad()
     def complete(self, x: Tensor) -> Tensor:
-        """Fill the missing cells of rows with samples, with shape (*, W).
+        """Return rows with shape (*, W) whose missing cells are filled with samples.
 
         A sample depends on which other cells are missing, as in training, and on the samples for
         preceding cells.

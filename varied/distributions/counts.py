@@ -42,7 +42,7 @@ class Counts(Elementwise, ABC):
     @property
     @abstractmethod
     def mean(self) -> Tensor:
-        """The mean."""
+        """The mean of each count."""
 
     @property
     @abstractmethod
@@ -51,7 +51,7 @@ class Counts(Elementwise, ABC):
 
     @property
     def variance(self) -> Tensor:
-        """The variance."""
+        """The variance of each count."""
         return self.mean + self.overdispersion
 
 
@@ -72,7 +72,7 @@ class Poisson(Counts):
 
     @property
     def mean(self) -> Tensor:
-        """The mean."""
+        """The mean of each count."""
         return self.log_mean.exp()
 
     @property
@@ -118,7 +118,7 @@ class NegativeBinomial(Counts):
 
     @property
     def mean(self) -> Tensor:
-        """The mean."""
+        """The mean of each count."""
         return self.log_mean.exp()
 
     @property
@@ -160,7 +160,7 @@ class ZeroInflatedNegativeBinomial(Counts):
 
     @property
     def mean(self) -> Tensor:
-        """The mean."""
+        """The mean of each count."""
         log_mean, _, zero_logits = self.params
         return log_mean.exp() * torch.sigmoid(-zero_logits)
 

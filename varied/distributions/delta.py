@@ -17,17 +17,17 @@ class PointMass(NoDensity, Elementwise):
 
     @property
     def value(self) -> Tensor:
-        """The value."""
+        """The value that has probability 1."""
         return self.params[0]
 
     @property
     def mean(self) -> Tensor:
-        """The value."""
+        """The mean, which equals the value."""
         return self.value
 
     @property
     def variance(self) -> Tensor:
-        """Zero."""
+        """The variance, which is 0."""
         return torch.zeros_like(self.value)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:

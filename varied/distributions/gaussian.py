@@ -31,12 +31,12 @@ class Gaussian(Elementwise):
 
     @property
     def mean(self) -> Tensor:
-        """The mean."""
+        """The mean of each element."""
         return self.params[0]
 
     @property
     def variance(self) -> Tensor:
-        """The variance."""
+        """The variance of each element."""
         return self.log_variance.exp()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:

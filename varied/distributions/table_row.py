@@ -162,7 +162,7 @@ class RowDistribution(UnvalidatedDistribution):
 
     @abstractmethod
     def complete(self, x: Tensor) -> Tensor:
-        """Fill the missing cells of rows with samples, with shape (*, W).
+        """Return rows with shape (*, W) whose missing cells are filled with samples.
 
         Arguments:
             x: The rows, whose shape is broadcast to the batch shape.
@@ -233,7 +233,7 @@ class TableRow(RowDistribution):
         return TableRow(self.layout, logits, *self._mixture, self.level_logits, self.model_missing)
 
     def complete(self, x: Tensor) -> Tensor:
-        """Fill the missing cells of rows with samples, with shape (*, W)."""
+        """Return rows with shape (*, W) whose missing cells are filled with samples."""
         observed = self.given_flags(torch.ones_like(self.flag_logits))
         return torch.where(self.layout.is_missing(x), observed.sample(), x)
 

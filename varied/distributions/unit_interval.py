@@ -184,12 +184,12 @@ class CategoricalLevels(UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The expected value."""
+        """The expected gray level of each element."""
         return (self.logits.exp() * self._grid).sum(-1)
 
     @property
     def variance(self) -> Tensor:
-        """The variance."""
+        """The variance of the gray level of each element."""
         return (self.logits.exp() * self._grid.square()).sum(-1) - self.mean.square()
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Scikit-learn estimators for tables that fit in memory, and transformers for other data.
 
-They are imported on first access, since importing scikit-learn takes a while.
+They are imported on first access, since importing scikit-learn is slow.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         batch_size: The number of rows per step.
         lr: The peak learning rate.
         random_state: An int for reproducible results, a ``RandomState``, or None for different
-            results in each call. The global random state of NumPy is not changed.
+            results in each call. NumPy's global random state is not changed.
         categorical_features: The categorical columns: a list of names or indices, or a boolean
             mask. With "auto", the types of the columns are inferred as in `varied.train`: text and
             booleans are categories, and so are numbers with few distinct values.
@@ -99,8 +99,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     max_epochs: ClassVar[float] = math.inf
     #: The fraction of each batch that is drawn from labeled rows if only some rows have labels.
     labeled_fraction: ClassVar[float] = 0.0
-    #: Whether each cell also depends on the preceding cells by default, unless there are too many
-    #: columns.
+    #: Whether the autoregressive table likelihood is the default if there are few enough columns.
     has_dependent_cells: ClassVar[bool] = False
     #: Whether cells are masked in training even if none are missing.
     mask_cells: ClassVar[bool] = False

@@ -220,7 +220,7 @@ class ColumnScaler:
         return np.asarray(deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS))
 
     def inverse_transform(self, x: Tensor) -> Array:
-        """Convert samples or means of the model to values of the columns, in float64."""
+        """Convert samples or means from the model to column values, in float64."""
         elements = x.detach().double().cpu().numpy()[:, -len(self.mean) :] * self.scale + self.mean
         values = np.empty((len(elements), len(self.supports)))
         for i, j in enumerate(self._numbers):

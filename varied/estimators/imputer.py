@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 MAX_HELD_OUT, MIN_HELD_OUT = 2000, 20
 #: The minimum number of held-out cells for estimating weights and scales.
 MIN_CELLS = 30
-#: The number of rows per batch in calibration, which requires many draws of each row.
+#: The number of rows per batch in calibration, which requires many draws for each row.
 CALIBRATION_ROWS = 200
 #: The maximum fraction of equal values in a continuous column.
 MAX_EQUAL = 0.1
@@ -327,7 +327,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return self.scaler_.inverse_transform(rows).reshape(n, *X.shape)
 
     def _draw_elements(self, X: Array, n: int, seed: int) -> Array:
-        """Return draws of the model given the observed cells, with shape (n, N, W)."""
+        """Return draws from the model given the observed cells, with shape (n, N, W)."""
         rows = self.scaler_.transform(X)
         with isolated_rng(self.threads):
             draws = functional.impute(

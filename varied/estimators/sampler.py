@@ -94,6 +94,9 @@ class VAESampler(Estimator):
             n_samples: The number of samples.
             label: The class.
             random_state: A random state; None uses the random state of the estimator.
+
+        Raises:
+            ValueError: If there is no such class.
         """
         check_is_fitted(self)
         index = np.flatnonzero(self.classes_ == label)

@@ -41,8 +41,8 @@ class SmilesTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Fit the vocabulary and the number of positions to a list of SMILES; ``y`` is ignored.
 
         Raises:
-            VariedError: If a SMILES cannot be parsed, or the packages of ``varied[molecules]`` are
-                not installed.
+            VariedError: If a SMILES string cannot be parsed, or the packages of
+                ``varied[molecules]`` are not installed.
         """
         self.codec_ = MoleculeCodec.fit(RawData(_canonical(X), MoleculeCodec.kind))
         return self

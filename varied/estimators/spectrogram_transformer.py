@@ -21,7 +21,7 @@ class SpectrogramTransformer(TransformerMixin, BaseEstimator):  # type: ignore[m
     starts with this transformer accepts lists of recordings.
 
     Arguments:
-        sample_rate: The number of samples per second.
+        sample_rate: The sample rate in Hz.
         seconds: The duration to which recordings are cut or padded with silence; by default, the
             95th percentile of the durations, but at most 4 seconds.
 

@@ -302,7 +302,7 @@ def _cells(column: LearnedColumn, values: Array) -> pd.Series[Any]:
 
 
 def _with_index(series: Any, X: Any) -> Any:
-    """Return a series with the index of a DataFrame, which only pandas has."""
+    """Return a series with the index of a DataFrame; only pandas has an index."""
     index = getattr(X, "index", None)
     if index is None:
         return series

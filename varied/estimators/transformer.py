@@ -92,6 +92,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
 
         The most probable category or the median of ordered categories is returned, and whole
         numbers and dates are rounded.
+
+        Raises:
+            ValueError: If the codes do not have as many dimensions as the output of `transform`.
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=np.float64)

@@ -33,7 +33,7 @@ def map_batches(
     Arguments:
         function: Maps a batch of model inputs to tensors with one row for each example; an output
             may be None for all batches.
-        model: The model. Neither the model nor the random state of PyTorch is changed.
+        model: The model. Neither the model nor PyTorch's random state is changed.
         load: Maps stored rows to model inputs.
         batches: The batches, iterated over once.
         seed: The seed.

@@ -21,7 +21,7 @@ def as_tensor(values: Data) -> Tensor:
 
 
 def as_array(values: Any) -> Array:
-    """Return a NumPy array."""
+    """Convert values, such as a tensor on any device, to a NumPy array."""
     return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
 
 

@@ -213,7 +213,7 @@ def _log_prior(
         )
     if not values.isfinite().all():
         raise VariedError(
-            "log_prior returned a log-density that is not finite; use a prior whose density is "
-            "positive at all codes."
+            "log_prior returned a non-finite log-density; use a prior whose density is positive at "
+            "all codes."
         )
     return (values, None) if values.ndim == 1 else (values.sum(1), values)

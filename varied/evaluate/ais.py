@@ -132,7 +132,7 @@ def ais(
 
     Arguments:
         model: A model with one level of continuous latent variables. It is not changed, and
-            neither is the random state of PyTorch.
+            neither is PyTorch's random state.
         load: Maps stored rows to model inputs.
         batches: The examples, iterated over once.
         chains: The number K of chains for each example.
@@ -230,7 +230,7 @@ def rate_distortion(
     leapfrog_steps: int = 10,
     seed: int = 0,
 ) -> RateDistortionCurve:
-    r"""Return points of the rate-distortion curve of a decoder and its prior.
+    r"""Return points on the rate-distortion curve of a decoder and its prior.
 
     .. math:: p_\beta(z \mid x) \propto p(z) \, p(x \mid z)^\beta, \quad
               D_\beta = \mathbb E_{p_\beta} [-\log p(x \mid z)], \quad

@@ -32,7 +32,7 @@ def column_nll(
     cell also contributes the negative log-probability that it is observed or missing.
 
     Arguments:
-        model: A model trained on a table. Neither the model nor the random state of PyTorch is
+        model: A model trained on a table. Neither the model nor PyTorch's random state is
             changed.
         load: Maps stored rows to model inputs.
         batches: The rows, iterated over once.

@@ -72,7 +72,7 @@ def forward_pass(
     """Pass all examples through a model once, with one sample from each posterior.
 
     Arguments:
-        model: The model. It is not changed, and neither is the random state of PyTorch.
+        model: The model. It is not changed, and neither is PyTorch's random state.
         load: Maps stored rows to model inputs.
         batches: The examples, iterated over once.
         seed: The seed for the samples.
@@ -139,7 +139,7 @@ def log_likelihood(
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
 
     Arguments:
-        model: The model. It is not changed, and neither is the random state of PyTorch.
+        model: The model. It is not changed, and neither is PyTorch's random state.
         load: Maps stored rows to model inputs.
         batches: The examples, iterated over once.
         samples: The number K of samples for each example.
@@ -258,7 +258,7 @@ def evaluate(
     """Evaluate a model on examples on which it was not trained.
 
     Arguments:
-        model: The model. It is not changed, and neither is the random state of PyTorch.
+        model: The model. It is not changed, and neither is PyTorch's random state.
         load: Maps stored rows to model inputs.
         batches: The examples. They are collected in a list, since importance sampling requires a
             second pass.

@@ -59,7 +59,7 @@ class NetExtractor:
     def features(self, x: Data) -> Tensor:
         """Return the output of the network.
 
-        Neither the network nor the random state of PyTorch is changed.
+        Neither the network nor PyTorch's random state is changed.
 
         Arguments:
             x: The images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
@@ -199,7 +199,7 @@ def _digest(name: str, tensors: dict[str, Tensor]) -> str:
 
 @contextmanager
 def _evaluation_mode(net: Net) -> Iterator[None]:
-    """Put all layers into evaluation mode, and restore the mode of each afterward."""
+    """Put all layers into evaluation mode, and restore the mode of each layer on exit."""
     layers = list(net.modules()) if isinstance(net, nn.Module) else []
     modes = [layer.training for layer in layers]
     for layer in layers:

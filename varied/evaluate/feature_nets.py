@@ -258,9 +258,9 @@ def _select_labeled(x: Tensor, labels: Data | None) -> tuple[Tensor, Tensor]:
     y = torch.as_tensor(as_array(labels))
     if y.ndim != 1 or y.is_floating_point() or len(y) != len(x):
         raise VariedError(
-            f"Labels of type {y.dtype} and shape {tuple(y.shape)} are not classes of {len(x):,} "
-            "images; pass one class index for each image (for sprites, choose a factor with "
-            "labels='shape')."
+            f"The labels have dtype {y.dtype} and shape {tuple(y.shape)}, but one integer class "
+            f"index is required for each of the {len(x):,} images (for sprites, choose a factor, "
+            "such as labels='shape')."
         )
     known = y >= 0
     if len(y[known].unique()) < 2:

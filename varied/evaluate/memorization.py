@@ -101,8 +101,8 @@ class MemorizationTest:
     Arguments:
         near_duplicates: The fraction of generated rows that are closer to a training row than 99%
             of the held-out rows are, and the test of this fraction.
-        z: The Mann-Whitney statistic of Meehan et al.; it is negative if generated rows are closer
-            to training rows than held-out rows are, and positive if they are farther away.
+        z: The Mann-Whitney statistic; it is negative if generated rows are closer to training rows
+            than held-out rows are, and positive if they are farther away. See `memorization`.
         z_p: The one-sided p-value of z, which is small if z is strongly negative.
         train_share: The fraction of generated rows whose nearest neighbor among training and
             held-out rows is a training row.
@@ -181,15 +181,16 @@ def memorization(
         https://arxiv.org/abs/2004.05675, for z, here with the whole space as the only cell.
 
     Warning:
-        Samples of a VAE are smoother than data, and smooth images are close to everything: in
-        pixels, z can be strongly negative without copies. ``is_copied`` therefore also requires
-        that generated rows are closer to training rows than to held-out rows. Held-out rows must
-        come from the same source and must not be used for training or model selection. If held-out
-        rows contain near-duplicates of training rows, copies are harder to detect; if more than 1%
-        of the held-out rows equal a training row, the threshold of ``near_duplicates`` is 0, and no
-        distance can be below it. With few held-out rows, only gross copying is detected. A negative
-        result is not a proof: a shifted or mirrored copy is far away in pixels. The features
-        determine what counts as close, so report them with the result.
+        Samples from a VAE are smoother than data, and smooth images are close to everything: in
+        pixel space, z can be strongly negative without copies. ``is_copied`` therefore also
+        requires that generated rows are closer to training rows than to held-out rows. Held-out
+        rows must come from the same source and must not be used for training or model selection. If
+        held-out rows contain near-duplicates of training rows, copies are harder to detect; if more
+        than 1% of the held-out rows equal a training row, the threshold of ``near_duplicates`` is
+        0, and no distance can be below it. With few held-out rows, only gross copying is detected.
+        A negative result does not prove that there are no copies: a shifted or mirrored copy is far
+        away in pixel space. The features determine what counts as close, so report them with the
+        result.
 
     Arguments:
         generated: The generated rows, with shape (M, D), or (M, ...), flattened to (M, D).

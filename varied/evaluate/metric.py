@@ -36,7 +36,7 @@ class Metric:
         return format_estimate(self.estimate.value, self.estimate.error, self.unit)
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON-serializable values, with None for numbers that are not finite."""
+        """Return JSON-serializable values, with None for non-finite numbers."""
         values = asdict(self)
         values |= values.pop("estimate")
         return {key: nan_to_none(value) for key, value in values.items()}

@@ -74,7 +74,7 @@ def compare_molecules(generated: MoleculeSet, real: MoleculeSet) -> dict[str, fl
 
     "FCD" is the Fréchet distance between ChemNet features; it requires the package fcd_torch and is
     omitted without it. "without alerts" is the fraction of molecules without PAINS substructures,
-    which is one of the filters of MOSES; its medicinal chemistry filters are not included.
+    which is one of the MOSES filters; the medicinal chemistry filters are not included.
 
     References:
         Molecular Sets (MOSES): A Benchmarking Platform for Molecular Generation Models

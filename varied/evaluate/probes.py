@@ -232,7 +232,7 @@ def _check_enough(train: Array, test: Array, has_classes: bool) -> None:
         if len(np.unique(values)) < 2 and not (has_classes and name == "test"):
             raise VariedError(
                 f"All labels of the {name} rows are equal, so there is nothing to predict; use "
-                "more rows, or other labels."
+                "more rows, or labels that vary."
             )
 
 

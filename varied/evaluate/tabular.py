@@ -154,7 +154,7 @@ def pair_trends(
     resamples: int = 20,
     seed: int = 0,
 ) -> PairTrends:
-    r"""Return the similarity of the association of each pair of columns, between 0 and 1.
+    r"""Return how similar the association of each pair of columns is in both tables, in [0, 1].
 
     Pairs of numbers or dates are compared by Pearson's r on the rows where both are observed. Other
     pairs are compared by the total variation distance between their contingency tables, in which
@@ -170,7 +170,7 @@ def pair_trends(
     References:
         SDMetrics, CorrelationSimilarity and ContingencySimilarity,
         https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/contingencysimilarity. The scores are
-        the same with `bins="range"`, except that a constant column has r = 0 here, whereas
+        the same with ``bins="range"``, except that a constant column has r = 0 here, whereas
         SDMetrics omits its pairs from the mean. The quality report of SDMetrics bins each table by
         its own range.
 

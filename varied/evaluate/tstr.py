@@ -109,9 +109,9 @@ def tstr(
 ) -> TSTRResult:
     r"""Train learners on generated rows, real rows, and both, and test them on real rows.
 
-    Each learner is trained `repeats` times, with different seeds, and with different generated rows
-    if there are more generated than real rows. Standard errors are paired: all three variants are
-    evaluated on the same bootstrap resamples of the test rows, drawn within classes, so the
+    Each learner is trained ``repeats`` times, with different seeds, and with different generated
+    rows if there are more generated than real rows. Standard errors are paired: all three variants
+    are evaluated on the same bootstrap resamples of the test rows, drawn within classes, so the
     differences have smaller errors. The variance of the mean over the R repeats is added:
 
     .. math:: \sqrt{\mathrm{Var}_\text{test rows} + \mathrm{Var}_\text{repeats} / R}

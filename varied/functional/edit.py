@@ -99,7 +99,7 @@ def direction(
 
 
 def balance_weights(has: Tensor, others: Tensor) -> Tensor:
-    r"""Return weights under which an attribute is independent of the others, with shape (N).
+    r"""Return weights with shape (N) under which an attribute is independent of the others.
 
     .. math:: w_i = \frac{1}{n_{y_i s_i}} \, \frac{n_{1 s} n_{0 s}}{n_{1 s} + n_{0 s}}
 
@@ -136,7 +136,7 @@ def balance_weights(has: Tensor, others: Tensor) -> Tensor:
 
 
 def shift_codes(z: Tensor, step: Tensor, strengths: Sequence[float]) -> Tensor:
-    """Return codes (N, D) shifted by each strength times a step (D), with shape (N, S, D)."""
+    """Return codes (N, D) plus each strength times a step (D), as a tensor (N, S, D)."""
     return z[:, None] + torch.tensor(strengths).to(z)[:, None] * step.to(z)
 
 

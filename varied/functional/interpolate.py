@@ -23,7 +23,7 @@ TINY = 1e-12
 
 
 def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    r"""Return points on the straight path, with shape (N, T, D).
+    r"""Return points with shape (N, T, D) on the straight path.
 
     .. math:: (1 - t) \, a + t \, b
     """
@@ -31,7 +31,7 @@ def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    r"""Return points on the arc between two codes (slerp), with shape (N, T, D).
+    r"""Return points with shape (N, T, D) on the arc between two codes (slerp).
 
     .. math:: \frac{\sin((1 - t) \omega) \, a + \sin(t \omega) \, b}{\sin \omega}
 
@@ -50,7 +50,7 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) -> Tensor:
-    r"""Return points on a path that stays where training codes are dense, with shape (N, T, D).
+    r"""Return points with shape (N, T, D) on a path that stays where training codes are dense.
 
     .. math:: \min_z \int_0^1 \frac{|\dot z(t)|}{p(z(t))^{1 / A}} \, dt, \qquad
         z(0) = a, \quad z(1) = b
@@ -115,7 +115,7 @@ def _log_length(path: Tensor, density: LatentDensity) -> Tensor:
 
 
 def _resample(path: Tensor, t: Tensor) -> Tensor:
-    """Return the points at the given fractions of the length of each path, with shape (N, T, D)."""
+    """Return the points (N, T, D) at the given fractions of the length of each path."""
     steps = path.diff(dim=1).norm(dim=-1)
     position = pad(steps.cumsum(1), (1, 0))
     target = t * position[:, -1:]

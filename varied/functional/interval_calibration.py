@@ -39,7 +39,7 @@ def draw_scale(
         (Tibshirani et al., 2019), https://arxiv.org/abs/1904.06019
 
     Arguments:
-        deviations: The deviations of the draws of each held-out cell from their mean, with shape
+        deviations: The deviations of the draws for each held-out cell from their mean, with shape
             (draws, n).
         residuals: The true value of each cell minus the imputed mean, with shape (n).
         groups: The group of each cell, such as its column, as int64 with shape (n).

@@ -36,7 +36,7 @@ class LatentDensity:
     active_units: int
 
     def log_density(self, z: Tensor) -> Tensor:
-        """Return the log-densities of codes with shape (..., D), in nats, with shape (...)."""
+        """Return log-densities in nats, with shape (...), of codes with shape (..., D)."""
         log_density: Tensor = self.mixture().log_prob(z.to(torch.float64))
         return log_density
 
@@ -59,7 +59,8 @@ def fit_latent_density(codes: Tensor, held_out: Tensor) -> LatentDensity:
         held_out: The codes of data on which the model was not trained, with shape (M, D).
 
     Raises:
-        VariedError: If there are too few codes, or the codes have too many dimensions.
+        VariedError: If there are fewer than 2 codes or no held-out codes, or the codes have too
+            many dimensions.
 
     Example:
         >>> codes = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))

@@ -130,7 +130,7 @@ def latent_space(model: LatentModel) -> str:
 
 
 def _prior_std(model: LatentModel, codes: Tensor, c: Tensor | None) -> Tensor:
-    """Return the prior standard deviation of each unit, or infinity if inactive, with shape (D)."""
+    """Return the prior standard deviation of each unit, with shape (D); infinity if inactive."""
     std = torch.ones(codes.shape[1], dtype=torch.float64)
     if latent_space(model) != "real":
         return std

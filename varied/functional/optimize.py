@@ -73,12 +73,12 @@ class TrustRegion:
         return cls(codes.std(0) * active * math.sqrt(2 * max(1, int(active.sum()))), radius)
 
     def distance(self, z: Tensor, center: Tensor) -> Tensor:
-        """Return the distance from each code (N, D) to a center (D) or (N, D), with shape (N)."""
+        """Return the distance, with shape (N), from each code (N, D) to a center (D) or (N, D)."""
         distance: Tensor = self.offset(z, center).norm(dim=1)
         return distance
 
     def offset(self, z: Tensor, center: Tensor) -> Tensor:
-        """Return the offset of codes from a center in units of the scale, with shape (N, D)."""
+        """Return the offset, with shape (N, D), of codes from a center, in units of the scale."""
         return torch.where(self.scale > 0, (z - center) / self.scale.clamp_min(1e-9), 0.0)
 
     def project(self, offset: Tensor) -> Tensor:
@@ -151,9 +151,9 @@ def search(
     where :math:`\hat y` is the predicted property, :math:`\sigma_y` is its standard deviation over
     the training data, p is the density of the training codes, t is the threshold for its logarithm,
     A is the number of active units, and w = 1. If the value is minimized, the sign of the first
-    term is reversed. The codes are decoded.
-    Of the examples that satisfy the constraints and have not been evaluated, those with the highest
-    prediction at the code *to which they are encoded* are evaluated.
+    term is reversed. The codes are decoded. Of the examples that satisfy the constraints and have
+    not been evaluated, those with the highest prediction at the code *to which they are encoded*
+    are evaluated.
 
     References:
         Automatic Chemical Design Using a Data-Driven Continuous Representation of Molecules
@@ -224,7 +224,7 @@ def _propose(
     score: Callable[[Tensor], Tensor] | None,
     random: torch.Generator,
 ) -> Tensor:
-    """Return codes near parents, half of which follow the gradient, with shape (n, D)."""
+    """Return codes with shape (n, D) near parents; half of the codes follow the gradient."""
     parent = parents[torch.randint(len(parents), (n,), generator=random)]
     noise = torch.randn(n, len(start), generator=random) * (region.scale > 0)
     length = region.radius * torch.rand(n, 2, generator=random)

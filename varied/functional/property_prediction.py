@@ -126,7 +126,7 @@ def _known(codes: Tensor, values: Tensor, minimum: int) -> tuple[Tensor, Tensor]
     if int(known.sum()) < minimum:
         raise VariedError(
             f"The property is known for {int(known.sum()):,} examples, but at least {minimum} are "
-            "required; use more data or another property."
+            "required; provide the property for more examples, or choose another property."
         )
     return codes[known].float(), values[known].double()
 

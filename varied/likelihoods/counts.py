@@ -24,14 +24,15 @@ _EXPOSURES = ("auto", "observed", "none")
 class CountLikelihood(Likelihood, InitializedFromRows):
     """The base class of the likelihoods of counts.
 
-    If the network outputs 0, the mean of each element (or its fraction of the library size) equals
-    the mean (or the fraction) in the training rows.
+    An offset is added to each output of the network, so that an output of 0 corresponds to the mean
+    of the element in the training rows (or to its fraction of the library size).
 
     Arguments:
         event: The shape of one example.
         exposure: The definition of the mean: with "observed", it is the product of the library size
-            (the sum of the row) and a softmax over the elements of the row; with "none", it is the
-            exponential of the output; "auto" selects "observed" for rows with several elements.
+            (the sum of the row) and a softmax of the outputs plus offsets over the elements of the
+            row; with "none", it is the exponential of the output plus its offset; "auto" selects
+            "observed" for rows with several elements.
     """
 
     accepts = frozenset({"count"})
@@ -60,7 +61,7 @@ class CountLikelihood(Likelihood, InitializedFromRows):
         """Return distributions of counts.
 
         Arguments:
-            h: The raw mean.
+            h: The output of the network for the mean, without the offset.
             params: The other outputs of the network.
         """
         log_mean = d.soft_clamp(h, _MAX_LOG_RATIO) + self.log_offset
@@ -87,8 +88,9 @@ class Poisson(CountLikelihood):
     Arguments:
         event: The shape of one example.
         exposure: The definition of the mean: with "observed", it is the product of the library size
-            (the sum of the row) and a softmax over the elements of the row; with "none", it is the
-            exponential of the output; "auto" selects "observed" for rows with several elements.
+            (the sum of the row) and a softmax of the outputs plus offsets over the elements of the
+            row; with "none", it is the exponential of the output plus its offset; "auto" selects
+            "observed" for rows with several elements.
     """
 
     def __init__(self, event: tuple[int, ...], exposure: str = "auto") -> None:
@@ -107,8 +109,9 @@ class NegativeBinomial(CountLikelihood):
     Arguments:
         event: The shape of one example.
         exposure: The definition of the mean: with "observed", it is the product of the library size
-            (the sum of the row) and a softmax over the elements of the row; with "none", it is the
-            exponential of the output; "auto" selects "observed" for rows with several elements.
+            (the sum of the row) and a softmax of the outputs plus offsets over the elements of the
+            row; with "none", it is the exponential of the output plus its offset; "auto" selects
+            "observed" for rows with several elements.
         dispersion: The inverse dispersion r: a number, "learned" (one for all elements),
             "per-element" (one for each element, shared by all examples) or "heteroscedastic" (an
             output of the network for each element).
@@ -137,8 +140,9 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
     Arguments:
         event: The shape of one example.
         exposure: The definition of the mean: with "observed", it is the product of the library size
-            (the sum of the row) and a softmax over the elements of the row; with "none", it is the
-            exponential of the output; "auto" selects "observed" for rows with several elements.
+            (the sum of the row) and a softmax of the outputs plus offsets over the elements of the
+            row; with "none", it is the exponential of the output plus its offset; "auto" selects
+            "observed" for rows with several elements.
         dispersion: The inverse dispersion r: a number, "learned" (one for all elements),
             "per-element" (one for each element, shared by all examples) or "heteroscedastic" (an
             output of the network for each element).

@@ -70,7 +70,7 @@ class AutoregressiveOneHot(Likelihood, d.TokenModel):
         if len(event) != 2:
             raise VariedError(
                 f"likelihood='autoregressive-one-hot' requires sequences of tokens, but the data "
-                f"have shape {event}; use another likelihood, such as likelihood='gaussian'."
+                f"have shape {event}; use likelihood='gaussian' for numbers."
             )
         check_at_least(
             1, n_features=n_features, token_width=token_width, blocks=blocks, n_heads=n_heads

@@ -127,10 +127,10 @@ class AutoregressiveTableRow(TableRow):
 
     The masked network is trained on the detached output of the decoder, whereas the encoder and the
     decoder are trained as with `TableRow`, with cells that are independent given the code. If they
-    were trained with dependent cells, the code would lack the information that preceding cells also
-    contain, and could not be used to embed or edit rows.
+    were trained with the autoregressive likelihood, the code would lack the information that
+    preceding cells also contain, and could not be used to embed or edit rows.
 
-    During training, a random part of the cells is hidden from the masked network in some rows, so
+    During training, a random subset of the cells is hidden from the masked network in some rows, so
     that the network can also be applied to rows with missing cells.
 
     References:
@@ -143,8 +143,8 @@ class AutoregressiveTableRow(TableRow):
         n_components: The number of components of each mixture.
         min_scale: The minimum standard deviation of a component.
         model_missing: Whether to model which cells are missing.
-        masked_fraction: The fraction of the rows in which a random part of the cells is hidden from
-            the masked network during training.
+        masked_fraction: The fraction of the rows in which a random subset of the cells is hidden
+            from the masked network during training.
         hidden_units: The number of units in each of the two hidden layers of the masked network.
     """
 

@@ -203,7 +203,7 @@ class Architecture:
     fixed_axes: tuple[str, ...] = ()
 
     def __call__(self, factory: PartFactory, **settings: Any) -> LatentModel:
-        """Build a model."""
+        """Build a model from the parts of a factory and the settings of the architecture."""
         return self.build(factory, **settings)
 
     @property

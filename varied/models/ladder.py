@@ -208,6 +208,9 @@ class Ladder(LatentModel, AutocastModule):
 
         Returns:
             The concatenation of all levels, with shape (n, D).
+
+        Raises:
+            VariedError: If the number of temperatures differs from the number of levels.
         """
         count = len(self.levels)
         if not isinstance(temperature, Sequence):

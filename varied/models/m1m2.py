@@ -202,8 +202,8 @@ class M1M2(_CodeLatent, _WithM2):
     r"""M1+M2 with a stop-gradient: a VAE (M1), and M2 as a model of its codes.
 
     A trace has the levels of M1. Its ``upper`` trace is the trace of M2, whose data are the codes.
-    The gradient of M2 does not reach M1. Kingma et al. train M1 first and M2 afterwards. Here, both
-    are trained at the same time, and M2 converges as the learning rate decays.
+    The gradient of M2 does not reach M1. Kingma et al. (2014) train M1 first and M2 afterwards.
+    Here, both are trained at the same time, and M2 converges as the learning rate decays.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -380,8 +380,8 @@ def build_m1m2(
         factory: Builds the parts.
         upper_latent: The number of latent dimensions of M2; if 0, only M1 and a classifier are
             trained.
-        hidden_units: The number of hidden units of the networks of M2, which are fully connected.
-        depth: The number of hidden layers of the networks of M2.
+        hidden_units: The number of hidden units of the fully connected networks of M2.
+        depth: The number of hidden layers in the networks of M2.
         dropout: The dropout probability of the classifier; with few labels, typical values are 0.2
             to 0.5.
         augment: The strength of random affine transforms of the input images of the classifier; 0

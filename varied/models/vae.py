@@ -128,7 +128,11 @@ class VAE(LatentModel):
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
     ) -> Tensor:
-        """Draw latent variables from the prior, with shape (n, *latent)."""
+        """Draw latent variables from the prior, with shape (n, *latent).
+
+        Raises:
+            VariedError: If a temperature is not supported in the latent space, or is a list.
+        """
         if temperature != 1.0 and self.prior.space not in ("real", "codes"):
             raise VariedError(
                 "A temperature requires real-valued latent variables or a codebook; omit "

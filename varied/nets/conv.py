@@ -103,7 +103,7 @@ class AddMeanColor(ContextLayer):
 def _init_hidden_layers(net: nn.Module) -> None:
     """Initialize the weights such that the hidden layers preserve the variance of their inputs.
 
-    With the default initialization of PyTorch, each layer reduces the standard deviation by more
+    With PyTorch's default initialization, each layer reduces the standard deviation by more
     than half, and a deep decoder is nearly constant for hundreds of steps.
     """
     layers = [m for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]

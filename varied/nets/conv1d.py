@@ -21,8 +21,8 @@ def conv1d(
     """Return a convolutional network that encodes or decodes sequences.
 
     An encoder maps a sequence to a vector or to a sequence that is not longer, and a decoder does
-    the reverse. If a code is a sequence, each of its elements depends only on a part of the input,
-    and each part of the output is decoded from a few elements.
+    the reverse. If a code is a sequence, each of its elements depends only on a segment of the
+    input, and each segment of the output is decoded from a few elements.
 
     Arguments:
         inputs: The shape of one input: (C, L), or (D) for a decoder.

@@ -110,7 +110,7 @@ def _format(size: Size) -> str:
 
 
 def channel_widths(width: int, levels: int, limit: int = 512) -> list[int]:
-    """Return the number of channels of each level, which doubles at each level up to a limit.
+    """Return the number of channels at each level; it doubles from level to level up to a limit.
 
     Raises:
         VariedError: If the width is below 1.

@@ -131,7 +131,7 @@ class Objective(nn.Module):
 
         The KL is returned only if a term requires a density.
 
-        If the cells of a row depend on each other, the reconstruction for independent cells is also
+        With an autoregressive table likelihood, the reconstruction for independent cells is also
         returned.
         """
         report = {}

@@ -39,6 +39,9 @@ def elbo(
         gaussian_weight: The weight of a Gaussian with the same mean in a weighted mean of its
             log-likelihood and the log-likelihood of the model: a number or a schedule. With a
             schedule that decreases to 0, the means are learned before the scales.
+
+    Raises:
+        VariedError: If a weight is negative, or both kinds of free bits are used.
     """
     check_not_negative("0 is equivalent to objective='reconstruction'", beta=beta)
     check_not_negative("use a schedule such as linear(1, 0, 0.4)", gaussian_weight=gaussian_weight)
@@ -104,7 +107,7 @@ def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
 
     References:
         Multiscale structural similarity for image quality assessment (Wang et al., 2003),
-        https://doi.org/10.1109/ACSSC.2003.1292216
+        https://doi.org/10.1109/ACSSC.2003.1292216;
         Learning to Generate Images with Perceptual Similarity Metrics (Snell et al., 2017),
         https://arxiv.org/abs/1511.06409
 

@@ -31,6 +31,9 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
         n_kept: The number of draws to backpropagate through, sampled according to their weights; 0
             keeps all draws. The gradient remains unbiased, with a slightly higher variance; keeping
             5 of 50 draws makes a step 25% faster.
+
+    Raises:
+        VariedError: If ``samples`` is below 1, ``n_kept`` is negative, or the estimator is unknown.
     """
     _check_at_least_one(samples=samples)
     estimator = lookup(GRADIENT_ESTIMATORS, gradient_estimator, "gradient estimator")
@@ -42,7 +45,7 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
 
 
 def multiply_iwae(n_groups: int = 8, samples: int = 8) -> Objective:
-    r"""The negative mean of several IWAE bounds, which improves the gradient of the encoder.
+    r"""The negative mean of several IWAE bounds, for a less noisy gradient of the encoder.
 
     .. math:: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
 
@@ -93,6 +96,9 @@ def ciwae(elbo_share: Number = 0.05, samples: int = 5) -> Objective:
         elbo_share: The weight of the ELBO, between 0 and 1: a number or a schedule.
         samples: The number K of draws per example; the duration of a step is roughly proportional
             to K.
+
+    Raises:
+        VariedError: If ``samples`` is below 1, or ``elbo_share`` is not between 0 and 1.
     """
     _check_at_least_one(samples=samples)
     if isinstance(elbo_share, float | int) and not 0 <= elbo_share <= 1:

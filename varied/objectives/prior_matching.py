@@ -26,6 +26,10 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
         alpha: The parameter alpha of the paper, at most 1; the weight of the KL is 1 - alpha.
         mmd_weight: The parameter lambda of the paper, in nats per unit of the squared MMD.
         kernel: The kernel of the MMD: "imq" or "rbf".
+
+    Raises:
+        VariedError: If ``alpha`` is above 1, the weight of the MMD would be negative, or the kernel
+            is unknown.
     """
     if alpha > 1:
         raise VariedError(f"alpha={alpha} must be at most 1; the weight of the KL is 1 - alpha.")

@@ -88,7 +88,7 @@ def curves(
     width = 1.1 * max(length - 1, 1)  # of one chart, in the units of the horizontal axis
     marker = "." if length == 1 else None  # a line with a single point would be invisible
     figure = style.new_figure(2.4 * columns + 0.6, 1.6 * rows + 0.9)
-    # The charts of a row share their axes, since drawing many axes takes long.
+    # The charts of a row share their axes, since drawing many axes is slow.
     axes = figure.subplots(rows, 1, sharey=True, squeeze=False).ravel()
     for ax in axes:
         style.prepare_axes(ax)

@@ -34,7 +34,7 @@ class VonMisesFisher(NonFactorized):
 
     space = "sphere"
 
-    #: Rejection sampling and the Bessel functions of SciPy cannot be compiled.
+    #: Rejection sampling and SciPy's Bessel functions cannot be compiled.
     can_compile = False
 
     def __init__(self, event: Shape, log_kappa_bound: float = 7.0) -> None:

@@ -88,6 +88,9 @@ class Prior(nn.Module, ABC):
         Arguments:
             z: Latents with shape (N, *event).
             c: The contexts, with shape (N, F), or None.
+
+        Raises:
+            NotImplementedError: If the prior cannot be fitted directly.
         """
         raise NotImplementedError
 

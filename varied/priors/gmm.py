@@ -69,7 +69,10 @@ class GaussianMixture(ExPostPrior):
                 f"latent vectors, got {len(rows)}; use fewer components or more data."
             )
         if not rows.isfinite().all():
-            raise VariedError("A latent is not finite; train again with a lower learning rate.")
+            raise VariedError(
+                "The latent vectors contain non-finite values; train again with a lower learning "
+                "rate."
+            )
         # Standardize, so that the constant that EM adds to the variances is relatively small.
         mean, std = mean_and_std(rows)
         seed = int(torch.randint(2**31 - 1, ()))

@@ -98,7 +98,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return velocity, (probes * products).sum((0, 2))
 
     def cost(self, value: Tensor) -> Tensor:
-        r"""Return the flow matching loss of each latent variable, which is not a likelihood.
+        r"""Return the flow matching loss, which is not a likelihood, of each latent variable.
 
         .. math:: \lVert v((1 - t) z_0 + t z_1, t) - (z_1 - z_0) \rVert^2
 

@@ -19,7 +19,7 @@ def subsample(rows: Tensor) -> Tensor:
 
 
 def kmeans(rows: Tensor, codes: int) -> Tensor:
-    """Return the cluster centers after at most ten k-means iterations, with shape (codes, C).
+    """Return cluster centers with shape (codes, C) after at most ten k-means iterations.
 
     If there are fewer distinct rows than clusters, the remaining centers are rows plus noise.
 

@@ -79,8 +79,8 @@ def code_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return the entropy of each distribution over codes, and the entropy of their mean, in nats.
 
     The bits of a single distribution are independent, but those of the mean are not, so the entropy
-    of the mean is a sum over all codes. The mean is computed as a matrix product of the joint
-    probabilities of the two halves of the bits, which avoids a matrix of all vectors and codes.
+    of the mean is a sum over all codes. To avoid a matrix of all vectors and codes, the mean is
+    computed as a matrix product of the joint probabilities of the two halves of the bits.
 
     Arguments:
         logits: The logits of the bits, with shape (M, bits).
@@ -96,7 +96,7 @@ def code_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _joint_probabilities(logits: Tensor) -> Tensor:
-    """Return the probabilities of all combinations of independent bits, with shape (M, 2^bits)."""
+    """Return the probability of each combination of independent bits, with shape (M, 2^bits)."""
     p = logits.new_ones(len(logits), 1)
     for bit in logits.sigmoid().unbind(1):
         p = torch.cat([p * (1 - bit[:, None]), p * bit[:, None]], 1)

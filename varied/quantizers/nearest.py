@@ -111,7 +111,7 @@ def _dot(rows: Tensor, direction: Tensor) -> Tensor:
 
 
 def commitment_loss(rows: Tensor, code: Tensor, weight: float, both: bool) -> Tensor:
-    r"""Return the weighted squared distance of vectors to their codebook entries, with shape (M).
+    r"""Return the weighted squared distance, with shape (M), of vectors to their codebook entries.
 
     .. math:: \beta \| h - sg(e) \|^2 + \| sg(h) - e \|^2
 

@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An image file in the folder of the run.
+    """An image file in the run folder.
 
     Arguments:
         file: The file name relative to the folder; the format is png, jpg, webp, svg or gif.

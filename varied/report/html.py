@@ -33,7 +33,7 @@ def write_report(
     """Write a report as a single HTML file that requires no scripts and no network access.
 
     Arguments:
-        folder: The folder of the run, which contains the figures.
+        folder: The run folder, which contains the figures.
         title: The heading of the page.
         notes: The sentences about the data and the settings, including warnings.
         facts: The key results, shown at the top of the page.
@@ -113,7 +113,9 @@ def _audio(file: Path, title: str) -> str:
 def _image(file: Path, alt: str) -> str:
     mime_type = mimetypes.guess_type(file.name)[0] or ""
     if not mime_type.startswith("image/"):
-        raise VariedError(f"'{file.name}' is not an image; use a .png, .jpg, .svg or .gif file.")
+        raise VariedError(
+            f"'{file.name}' does not have a supported file extension; use .png, .jpg, .svg or .gif."
+        )
     content, attributes = file.read_bytes(), f'alt="{_escape(alt)}"'
     if mime_type == "image/svg+xml":
         return _img(content, mime_type, attributes)

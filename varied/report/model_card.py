@@ -31,10 +31,10 @@ def write_card(
     limitations: Sequence[str] = (),
     versions: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a model card in Markdown to ``README.md`` in the folder of the run.
+    """Write a model card in Markdown to ``README.md`` in the run folder.
 
     Arguments:
-        folder: The folder of the run.
+        folder: The run folder.
         title: The heading.
         summary: What the model is, in one or two sentences.
         data: The training data, and how they were split.

@@ -1,4 +1,4 @@
-"""The reference for anomaly scores, computed once and stored in the folder of the run."""
+"""The reference for anomaly scores, computed once and stored in the run folder."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from varied.training_step import Step
 
 #: The number of rows in a batch that is passed through the model.
 BATCH_ROWS = 500
-#: The number of rows that are read at once if the data are on the disk.
+#: The number of rows that are read at once if the data are on disk.
 _DISK_ROWS = 20 * BATCH_ROWS
 #: The maximum number of elements that are created to build a model, for each stored weight.
 _MAX_ELEMENTS_PER_WEIGHT = 16
@@ -42,14 +42,15 @@ class RunBase:
     """An opened run, without the operations that `varied.Run` adds.
 
     Arguments:
-        folder: The folder of the run.
+        folder: The run folder.
         data: The data that the run was trained on, in a form that `varied.read` accepts; if None,
             they are reloaded when needed.
         parts: The classes, functions or modules of external parts by axis, such as
             ``encoder=MyEncoder``.
 
     Raises:
-        VariedError: If the folder does not contain a trained run, or a part is not available.
+        VariedError: If the folder does not contain a run, the run has not been trained, or a part
+            is not available.
     """
 
     def __init__(self, folder: Path | str, data: Any = None, **parts: Any) -> None:
@@ -66,7 +67,9 @@ class RunBase:
         self.load_model()
 
     def load_model(self) -> None:
-        """Load the weights, and the prior that was fitted after training, if there is one.
+        """Load the weights and, if there is one, the prior that was fitted after training.
+
+        If training is not complete, the weights are those of the last checkpoint.
 
         Raises:
             VariedError: If the run has not been trained.
@@ -97,7 +100,7 @@ class RunBase:
 
     @property
     def folder(self) -> Path:
-        """The folder of the run."""
+        """The run folder."""
         return self.store.folder
 
     def __repr__(self) -> str:
@@ -131,7 +134,7 @@ class RunBase:
         """Check that the latent variables are real vectors.
 
         Raises:
-            VariedError: If they are not.
+            VariedError: If the latent variables are on a sphere or discrete.
         """
         if not self.has_euclidean_latent:
             raise VariedError(
@@ -168,7 +171,11 @@ class RunBase:
         return data
 
     def split(self, name: str = "test") -> RawData:
-        """Return the "train", "validation" or "test" rows."""
+        """Return the "train", "validation" or "test" rows.
+
+        Raises:
+            VariedError: If there is no such split, or the data are not available.
+        """
         names = ("train", "validation", "test")
         if name not in names:
             raise VariedError(f"There is no split '{name}': {suggest(name, names)}")
@@ -238,6 +245,10 @@ class RunBase:
         """Encode data as stored rows with their context, and a mask if values are missing.
 
         A model that infers classes does not receive a context.
+
+        Raises:
+            VariedError: If the run is conditional and the data have no labels, or the data cannot
+                be encoded.
         """
         if self.context is None or self.model.num_classes:
             return mask_missing(self.codec.encode(data))

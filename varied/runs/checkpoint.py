@@ -31,7 +31,7 @@ def load_checkpoint(
     """Load the tensors of a checkpoint into a training step, and return the state.
 
     Raises:
-        VariedError: If they do not match the training step.
+        VariedError: If the tensors do not match the training step.
     """
     weights = _under(tensors, "step/")
     if step.property_head is None:  # it is only used in training
@@ -46,7 +46,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
     """Load the weights of a model.
 
     Raises:
-        VariedError: If they do not match the model.
+        VariedError: If the weights do not match the model.
     """
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if shapes != {name: tensor.shape for name, tensor in tensors.items()}:

@@ -34,7 +34,7 @@ def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Pat
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise VariedError(
-            f"'{path.name}' has an unsupported format; use .csv, .npz, .parquet or .feather."
+            f"'{path.name}' does not have a supported file extension; use {', '.join(ENDINGS)}."
         )
     if ending == ".npz":
         arrays: dict[str, Any] = (

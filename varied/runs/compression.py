@@ -108,7 +108,7 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
     if lossless and not np.array_equal(array, run.codec.decode(restored)):
         raise VariedError(
             "The compressed data do not decompress to the original data on this machine, so they "
-            "were discarded; use another machine or another file format."
+            "were discarded; compress the data on another machine, or in a standard format."
         )
     is_image = array.dtype == np.uint8
     quality = psnr(x, restored).value if is_image and not lossless else None

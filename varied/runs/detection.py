@@ -142,8 +142,8 @@ class AnomalyReport:
         if path.suffix.lower() == ".png" and self.images.dtype == np.uint8:
             return self._plot(self._order[:_PLOTTED], path)
         raise VariedError(
-            f"'{path.name}' has an unsupported format; save scores as .csv, or plots of images as "
-            ".png."
+            f"'{path.name}' does not have a supported file extension; use .csv, .tsv, .parquet or "
+            ".feather, or .png for images and molecules."
         )
 
     def _plot(self, rows: Array, path: Path) -> Path:
@@ -262,7 +262,7 @@ def _guaranteed_threshold(normal_score: Array, max_fpr: float) -> Threshold | No
 
 
 def _reason(excess: Array, is_missing: Array, names: Sequence[str]) -> str:
-    """Return the columns with the largest excess as text, most anomalous first."""
+    """Return a text that lists the columns with the largest excess NLL, in descending order."""
     if not (excess > _MIN_NATS).any():
         return ""
     columns = [i for i in np.argsort(-excess)[:_MAX_REASONS] if excess[i] > _MIN_NATS]

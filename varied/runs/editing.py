@@ -216,7 +216,8 @@ def _balance(
     others = [lookup(known, name, "attribute") for name in control_for]
     if attribute in others:
         raise VariedError(
-            f"An edit of '{attribute.name}' cannot control for the same attribute; choose others."
+            f"An edit of '{attribute.name}' cannot control for the same attribute; omit it from "
+            "the attributes to hold constant."
         )
     if not others:
         return None
@@ -225,7 +226,11 @@ def _balance(
 
 
 def read_examples(run: RunBase, rows: Any) -> RawData:
-    """Return rows of the run's data by index or name, or read other data."""
+    """Return rows of the run's data by index or name, or read other data.
+
+    Raises:
+        VariedError: If there is no such row, or the data cannot be read.
+    """
     is_list = isinstance(rows, list | tuple | range) and len(rows) > 0
     if not (is_list and all(isinstance(row, int | np.integer | str) for row in rows)):
         return run.read(rows)
@@ -279,7 +284,7 @@ class _HeldOutCodes:
         self.reencoded = functional.reencode(self.model, self.z, self.c)
 
     def is_inconsistent(self, z: Tensor, c: Tensor | None) -> Array:
-        """Return which codes change too much when decoded and encoded again, with shape (n, S)."""
+        """Return a mask (n, S) of the codes that change too much when decoded and encoded again."""
         contexts = None if c is None else c.repeat_interleave(z.shape[1], 0)
         normal = (self.reencoded - self.z).norm(dim=1)
         reencoded = functional.reencode(self.model, z.flatten(0, 1), contexts).reshape(z.shape)

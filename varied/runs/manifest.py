@@ -25,7 +25,7 @@ class Manifest:
     before manifests existed are not checked either.
 
     Arguments:
-        folder: The folder of the run.
+        folder: The run folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +40,7 @@ class Manifest:
         """Check that a file has not changed since it was written.
 
         Raises:
-            VariedError: If it has changed.
+            VariedError: If the file has changed.
         """
         digest = self.read().get(name)
         if digest is not None and self._state(name, digest) == "changed":
@@ -60,7 +60,7 @@ class Manifest:
         return "unchanged" if _digest(path) == digest else "changed"
 
     def replace(self, name: str, write: Callable[[Path], object]) -> None:
-        """Write a file with a function of its path, and update its digest."""
+        """Write a file by calling a function with its path, and update its digest."""
         digests = self.read()
         if digests.pop(name, None):
             atomic_io.write_json(self.folder / NAME, digests)

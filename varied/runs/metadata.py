@@ -1,4 +1,4 @@
-"""The metadata of a run that are used when it is opened."""
+"""The metadata that are used when a run is opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RequiredMetadata(TypedDict):
 
 
 class Metadata(RequiredMetadata, total=False):
-    """The metadata of a run that are used; a run may contain more."""
+    """All metadata that are used when a run is opened; a run may contain more."""
 
     n: int
     classes: tuple[str, ...]

@@ -110,7 +110,8 @@ class Neighbors:
         if path.suffix.lower() == ".png":
             return self._plot(path)
         raise VariedError(
-            f"'{path.name}' has an unsupported format; save neighbors as .csv, .parquet or .png."
+            f"'{path.name}' does not have a supported file extension; use .csv, .tsv, .parquet, "
+            ".feather or .png."
         )
 
     def _plot(self, path: Path) -> Path:

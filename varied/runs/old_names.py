@@ -172,7 +172,7 @@ OLD_PLAN = {
     "ema": "ema_decay",
 }
 
-#: Values of settings that have a different name now.
+#: Values of settings that now have a different name.
 OLD_VALUES: dict[str, dict[Any, Any]] = {
     "variant": {1: "i", 2: "ii"},
     "codebook_update": {"average": "ema"},

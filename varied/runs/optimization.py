@@ -71,8 +71,8 @@ class OptimizationResult(Result):
         distance: The distance between the codes of each original example and the optimized one; 1
             is the root mean square distance between two training codes.
         n_evaluations: The number of evaluations of the property for each original example.
-        changes: The changes of all other numeric attributes, largest first, relative to their
-            standard deviation.
+        changes: The changes in all other numeric attributes, in descending order of the absolute
+            change in standard deviations.
     """
 
     name: str
@@ -245,7 +245,7 @@ class Search:
         return functional.embed(self.run.model, self.run.codec.load, batches)
 
     def values(self, data: RawData, codes: Tensor, name: str, predictor: Any) -> Tensor:
-        """Return an attribute of examples, computed by the codec if possible, else predicted."""
+        """Return an attribute of examples, computed by the codec if possible or else predicted."""
         computed = self.run.codec.attributes(data).get(name)
         return predictor(codes).double() if computed is None else torch.from_numpy(computed)
 
@@ -317,7 +317,10 @@ class Search:
     def changes(
         self, data: RawData, optimized: RawData, codes: tuple[Tensor, Tensor]
     ) -> tuple[Change, ...]:
-        """Return the changes of the other attributes, largest first."""
+        """Return the changes in the other attributes, in descending order of size.
+
+        They are sorted by the absolute change in standard deviations.
+        """
         computed = self.run.codec.attributes(data.head(1))
         changes = {}
         for name, values in self.known.items():

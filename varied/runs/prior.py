@@ -1,4 +1,4 @@
-"""Fitting a prior to the codes of a trained run."""
+"""Fitting a prior to the codes of a trained model."""
 
 from __future__ import annotations
 

@@ -79,9 +79,9 @@ class Result:
 
         Arguments:
             path: The file to write. ``.png`` plots the examples, and ``.gif`` animates paths of
-                images. The other formats depend on the data: ``.npy`` for arrays and images;
-                ``.csv`` also for arrays; ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` for
-                tables; and a folder (a name without an extension) for images.
+                images. The other formats depend on the data: ``.npy`` and ``.csv`` for arrays;
+                ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` for tables; ``.npy``, or a folder
+                (a name without an extension), for images; see `Codec.save` for other data.
 
         Raises:
             VariedError: If the data cannot be written in this format.

@@ -1,4 +1,4 @@
-"""A trained run, with its operations (sampling, encoding, evaluation, ...) as methods."""
+"""A run, with its operations (sampling, encoding, evaluation, ...) as methods."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ from varied.training_loop import StepEvent
 
 
 class Run(RunBase):
-    """A trained run: sample, reconstruct, edit, detect, impute, compress and evaluate.
+    """A run: a folder with a trained model, which can sample, edit, detect, impute and compress.
 
     Each operation is implemented as a function in a module of `varied.runs`, and available as a
     method of this class. Operations that are registered with ``varied.register("use", name,
     function)`` are also available as methods.
 
     Arguments:
-        folder: The folder of the run.
+        folder: The run folder.
         data: The data that the run was trained on; if None, they are reloaded when needed.
         parts: The classes, functions or modules of external parts by axis, such as
             ``encoder=MyEncoder``.
 
     Raises:
-        VariedError: If the folder does not contain a trained run, or a part is not available.
+        VariedError: If the folder does not contain a run, the run has not been trained, or a part
+            is not available.
 
     Example:
         >>> run = Run("runs/mnist-vae-01")  # doctest: +SKIP

@@ -49,7 +49,7 @@ class Store:
     """The files of one run.
 
     Arguments:
-        folder: The folder of the run, which is created when the first file is written.
+        folder: The run folder, which is created when the first file is written.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -76,7 +76,7 @@ class Store:
 
     @property
     def is_unused(self) -> bool:
-        """Whether the folder is absent or empty, or was left by a process killed at its start."""
+        """Whether the folder is absent or empty, or its run was killed before spec.toml existed."""
         names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
         others = (name for name in names - _FIRST_FILES if not name.endswith(atomic_io.TEMPORARY))
         return not names or (".lock" in names and not any(others))
@@ -375,7 +375,12 @@ class Store:
             atomic_io.remove(self / "best.safetensors")
 
     def read_best(self) -> dict[str, Any] | None:
-        """Read the metadata of the best weights; None, and a warning, if they are corrupted."""
+        """Read the metadata of the best weights.
+
+        Returns:
+            The metadata, or None if there are no such weights or, with a warning, if they are
+            corrupted.
+        """
         path = self / "best.safetensors"
         if not path.exists():
             return None
@@ -405,7 +410,9 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the folder, so that only one process trains in it, and remove unfinished files.
+        """Lock the folder, so that only one process trains in it; unlock it on exit.
+
+        Unfinished files that other processes left in the folder are removed.
 
         Raises:
             VariedError: If another process has locked it.

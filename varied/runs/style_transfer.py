@@ -1,4 +1,4 @@
-"""Style transfer: decode examples with a different class or part of another example's code."""
+"""Style transfer: decode examples with another class, or with part of another example's code."""
 
 from __future__ import annotations
 

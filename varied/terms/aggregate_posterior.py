@@ -49,7 +49,7 @@ class Capacity(nn.Module, Term):
         self.requires = frozenset({"density"} if factor is None else {"density", "parts"})
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return the value in nats, which is the same for all examples, with shape (B)."""
+        """Return the value in nats, with shape (B); it is the same for all examples."""
         return (self._kl(trace).mean() - self.nats.value).abs().expand(len(trace.x))
 
     def _kl(self, trace: Trace) -> Tensor:
@@ -162,7 +162,7 @@ def covariance_penalty(trace: Trace) -> Tensor:
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
 
     Returns:
-        The value of the term, which is the same for all examples, with shape (B).
+        The value of the term with shape (B); it is the same for all examples.
     """
     covariances = [_mean_covariance(level) for level in trace.levels]
     sums = [cov.square().sum() - cov.diagonal().square().sum() for cov in covariances]
@@ -195,7 +195,7 @@ class VariancePenalty(Term):
 
     @full_precision
     def __call__(self, trace: Trace) -> Tensor:
-        """Return the value of the term, which is the same for all examples, with shape (B)."""
+        """Return the value of the term with shape (B); it is the same for all examples."""
         sums = [(self._variance(level) - 1).square().sum() for level in trace.levels]
         return torch.stack(sums).sum().expand(len(trace.x))
 

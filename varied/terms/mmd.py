@@ -32,7 +32,8 @@ class MMD(Term):
     is the mean squared distance between two standard normal vectors.
 
     References:
-        A Kernel Two-Sample Test (Gretton et al., 2012), https://jmlr.org/papers/v13/gretton12a.html
+        A Kernel Two-Sample Test (Gretton et al., 2012),
+        https://jmlr.org/papers/v13/gretton12a.html;
         Wasserstein Auto-Encoders (Tolstikhin et al., 2018), https://arxiv.org/abs/1711.01558
 
     Arguments:
@@ -45,7 +46,7 @@ class MMD(Term):
 
     @full_precision
     def __call__(self, trace: Trace) -> Tensor:
-        """Return the value of the term, which is the same for all examples, with shape (B)."""
+        """Return the value of the term with shape (B); it is the same for all examples."""
         per_level = [trace.expect(self._discrepancy(level)) for level in trace.levels]
         return torch.stack(per_level).sum(0)
 

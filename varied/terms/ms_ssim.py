@@ -10,7 +10,7 @@ from varied.errors import VariedError
 from varied.terms.base import full_precision, requires
 from varied.trace import Trace
 
-#: The weights of the scales, finest first, which Wang et al. measured with human observers.
+#: The weights of the scales, finest first, which Wang et al. (2003) measured with human observers.
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 #: The size of the Gaussian window and its standard deviation, in pixels.
 WINDOW, WINDOW_STD = 11, 1.5

@@ -86,7 +86,7 @@ class PIController(AdaptiveWeight):
     def update(self, value: Tensor) -> None:
         """Record the batch mean of the term, in nats.
 
-        A value that is not finite is ignored, as are all values while gradients are disabled.
+        A non-finite value is ignored, as are all values while gradients are disabled.
         """
         if not torch.is_grad_enabled():
             return

@@ -58,7 +58,7 @@ class WeightNorm(Term):
         self.decoder = model.decoder
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return the value of the term, which is the same for all examples, with shape (B)."""
+        """Return the value of the term with shape (B); it is the same for all examples."""
         if self.decoder is None:
             raise VariedError("WeightNorm has no decoder yet; call attach(model) first.")
         squares = [p.square().sum() for p in self.decoder.parameters() if p.dim() > 1]

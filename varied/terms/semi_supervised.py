@@ -59,7 +59,7 @@ class UpperTerm(Term):
         """Check that the traces of the model have an ``upper`` trace.
 
         Raises:
-            VariedError: If they do not.
+            VariedError: If the traces have no ``upper`` trace.
         """
         if not model.has_upper_trace:
             raise VariedError(

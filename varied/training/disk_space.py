@@ -1,4 +1,4 @@
-"""Check that the files of a training run fit on the disk before training starts."""
+"""Check that the disk has enough space for the files of a training run before training starts."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _OTHER_FILES = 20 * 2**20
 
 
 def check_disk_space(job: Job) -> None:
-    """Check that the files of a training run fit on the disk of its folder.
+    """Check that the disk has enough space for the files of a training run.
 
-    Files of an interrupted run, which are replaced, count as free.
+    The space of the files of an interrupted run counts as free, since they are replaced.
 
     Arguments:
         job: The training run.
 
     Raises:
-        VariedError: If they do not fit.
+        VariedError: If there is not enough space.
     """
     folder = job.store.folder
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -32,10 +32,10 @@ _N_PLAYED = 16
 
 
 def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str) -> Evaluation:
-    """Evaluate a trained run on its test rows, and write the plots, the report and the model card.
+    """Evaluate a trained model on test rows, and write the plots, the report and the model card.
 
     Arguments:
-        run: The run; the files are written to its folder.
+        run: The run with the model and the test rows; the files are written to its folder.
         state: The state at the end of training.
         sentences: Sentences about the data and the defaults, for the report.
         name: The name of the model, as the user passed it.
@@ -96,16 +96,15 @@ def _short_training(run: Run, state: TrainingState) -> list[str]:
 
 
 def _interventions(state: TrainingState) -> list[str]:
-    """Return sentences about skipped steps, earlier checkpoints and batches in parts."""
+    """Return sentences about skipped steps, rollbacks to checkpoints, and divided batches."""
     texts = []
     if state.skipped:
         texts.append(
-            f"{state.skipped} steps were skipped because their gradients were not finite; reduce "
-            "--lr."
+            f"{state.skipped} steps were skipped because of non-finite gradients; reduce --lr."
         )
     if state.rollbacks:
         texts.append(
-            "Since consecutive gradients were not finite, training went back to an earlier "
+            "Because of consecutive non-finite gradients, training rolled back to an earlier "
             f"checkpoint {state.rollbacks} times, and the learning rate was multiplied by "
             f"{state.lr_factor:g}; reduce --lr."
         )
@@ -119,7 +118,7 @@ def _interventions(state: TrainingState) -> list[str]:
 
 
 def _changed_threads(state: TrainingState) -> list[str]:
-    """Return a warning if the number of threads changed, on which rounding errors depend."""
+    """Return a warning if the number of threads, which affects rounding errors, changed."""
     counts = state.steps_by_threads
     if len(counts) < 2:
         return []

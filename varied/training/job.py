@@ -38,7 +38,7 @@ _LABELED_FRACTION = 0.125
 _MAX_CODES, _BATCH_SIZE = 20_000, 500
 
 
-#: The number of times that training goes back to a checkpoint after gradients that are not finite.
+#: The number of times that training rolls back to a checkpoint after non-finite gradients.
 _MAX_ROLLBACKS = 3
 
 
@@ -136,7 +136,7 @@ class Job:
     def run(self, *, progress: bool | None = None) -> Run:
         """Train, fit the prior if it is fitted after training, evaluate, and write the report.
 
-        In a group of processes, the process of rank 0 does everything but the training.
+        In a group of processes, all processes train; only the process of rank 0 does the rest.
 
         Arguments:
             progress: Whether to show progress; None shows it in a terminal or a notebook.
@@ -221,10 +221,11 @@ class Job:
             monitor.write_checkpoint(event.snapshot())
 
     def _roll_back(self, error: NonFiniteGradients) -> None:
-        """Go back to the last checkpoint before an error, and halve the learning rate.
+        """Roll back to the last checkpoint before an error, and halve the learning rate.
 
         Raises:
-            NonFiniteGradients: If there is no checkpoint, or this has been tried before.
+            NonFiniteGradients: If there is no earlier checkpoint, or training has already been
+                rolled back the maximum number of times.
         """
         rollbacks, lr_factor = self.state.rollbacks + 1, self.state.lr_factor / 2
         state, _ = self.store.read_checkpoint(self.step, error.first_step)
@@ -342,7 +343,10 @@ def _replace_prior(run: Run) -> list[str]:
 
 @contextmanager
 def _stop_on_signal(job: Job) -> Iterator[None]:
-    """Stop training after the current step on Ctrl-C or SIGTERM, or at once on a second signal."""
+    """Stop training after the current step on Ctrl-C or SIGTERM, or at once on a second signal.
+
+    The previous signal handlers are restored on exit.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

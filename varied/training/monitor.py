@@ -93,7 +93,7 @@ class RunMonitor:
             self.check(event.epoch, event.snapshot())
         if is_check_due:
             self._stop_early(event)
-        # After a skipped step, training may have to go back to the last checkpoint.
+        # After a skipped step, training may have to roll back to the last checkpoint.
         is_time = time.monotonic() - self.checkpoint_time > _CHECKPOINT_SECONDS
         if is_time and math.isfinite(event.norm):
             self.write_checkpoint(event.snapshot())
@@ -216,9 +216,9 @@ class RunMonitor:
     def _is_best(self, metrics: dict[str, float], is_annealed: bool) -> bool:
         """Return whether the weights are the best so far.
 
-        If cells are dependent, the first weights after the KL warm-up always replace the
-        weights from the warm-up: the loss can be lowest before the code contains any information,
-        when the dependence between cells has not been learned.
+        With an autoregressive table likelihood, the first weights after the KL warm-up always
+        replace the weights from the warm-up: the loss can be lowest before the code contains any
+        information, when the dependence between cells has not been learned.
 
         Adversarial losses at different steps are not comparable, since the discriminator changes.
         The latest weights of such a model therefore count as the best, as long as their
@@ -263,7 +263,7 @@ class RunMonitor:
 
 
 def total_loss(metrics: Mapping[str, Any]) -> float:
-    """Return the loss, plus the loss for independent cells if cells depend on each other."""
+    """Return the loss; for an autoregressive table likelihood, add that of independent cells."""
     loss = float(metrics["loss"])
     if "independent_reconstruction" not in metrics:
         return loss

@@ -1,4 +1,4 @@
-"""Prepare a training run: read the data, resolve the spec, and create the folder of the run."""
+"""Prepare a training run: read the data, resolve the spec, and create the run folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def train(
         source: A folder or zip file of images or recordings, another file, an array, a tensor, a
             DataFrame, the name of a dataset, or a `torch.utils.data.Dataset`; see `varied.read`.
         model: The name of a model (see ``varied models``), or a spec.
-        out: The folder of the run. If it contains an unfinished run of the same model on the same
+        out: The run folder. If it contains an unfinished run of the same model on the same
             data, training resumes. None resumes such a run in ``runs/``, or creates a new folder
             there.
         progress: Whether to show progress; None shows it in a terminal or a notebook.
@@ -64,7 +64,7 @@ def train(
 def prepare(
     source: Any, model: str | Spec = "vae", *, out: Path | str | None = None, **choices: Any
 ) -> Job:
-    """Create the folder of a run, and return the job that `train` runs.
+    """Create a run folder, and return the job that `train` runs.
 
     The arguments are the same as for `train`.
     """

@@ -73,7 +73,7 @@ def prepare_update(
     Arguments:
         run: The run, or its folder.
         source: The new data.
-        out: The folder of the new run.
+        out: The new run folder.
         labels: The labels of the new data, or their names in the source, such as a column name; by
             default, a conditional run reads the columns that it was trained with, or the labels in
             the names of files.

@@ -65,14 +65,14 @@ def fit_codec(data: RawData, **options: Any) -> Codec:
 
 
 def check_rows(data: RawData, what: str) -> None:
-    """Check that an array that was stored with its kind contains rows of that kind.
+    """Check that the rows in a file are valid for the kind of data that is stored with them.
 
     Arguments:
         data: The rows, as stored.
         what: The name of the file in the message.
 
     Raises:
-        VariedError: If it does not, or there is no such kind.
+        VariedError: If the rows are not valid, or there is no such kind.
     """
     x, codec = data.x, find("data", data.kind, CODECS)
     is_real = not data.is_on_disk and x.dtype.kind in "iuf" and x.ndim > 1 and not np.isinf(x).any()

@@ -93,7 +93,7 @@ class ArrayCodec(Codec):
                 A matrix of whole numbers is recognized as counts if it has at least 5 columns and
                 10 distinct values, 0 and 1 are the most frequent values, every column contains 0,
                 and the variance exceeds the mean. If a set of accepted domains is passed, values
-                are always counts if it contains only "count", and never if it does not contain it.
+                are always counts if the set contains only "count", and never if it lacks "count".
 
         Raises:
             VariedError: If the values are outside the domain or infinite, or all values of a

@@ -122,7 +122,7 @@ class Codec(ABC):
 
         If this raises an error, the file is added to the `problems` of the dataset.
         """
-        raise VariedError(f"{cls.noun} cannot be read from folders")
+        raise VariedError(f"{cls.__name__} does not implement `read_example`")
 
     @classmethod
     def read_members(cls, members: Sequence[Member], **options: Any) -> Examples:
@@ -311,8 +311,7 @@ class Codec(ABC):
         """
         if path.suffix.lower() != ".npy":
             raise VariedError(
-                f"'{path.name}' does not have a supported file extension; save {self.noun} as .npy "
-                "or .png."
+                f"'{path.name}' does not have a supported file extension; use .npy or .png."
             )
         return atomic_io.atomic_write(path, lambda file: np.save(file, examples))
 
@@ -324,10 +323,7 @@ class Codec(ABC):
                 exists.
         """
         if path.suffix.lower() != ".npz":
-            raise VariedError(
-                f"'{path.name}' does not have a supported file extension; save labeled {self.noun} "
-                "as .npz."
-            )
+            raise VariedError(f"'{path.name}' does not have a supported file extension; use .npz.")
         arrays: dict[str, Any] = {"x": data.x, "y": data.labels, "classes": np.array(data.classes)}
         arrays[KIND_NAME] = np.array(self.kind)
         return atomic_io.atomic_write(path, lambda file: np.savez_compressed(file, **arrays))

@@ -122,7 +122,7 @@ def _is_identifier(observed: pd.Series[Any], n_values: int, name: str) -> bool:
 
 
 def _is_whole(observed: pd.Series[Any]) -> bool:
-    """Return whether all floats are integers that have an exact representation."""
+    """Return whether all floats are integers of at most 2^53, up to which float64 is exact."""
     v = observed.to_numpy(dtype=np.float64)
     return bool((np.round(v) == v).all() and np.abs(v).max() <= _LARGEST_FRACTION)
 

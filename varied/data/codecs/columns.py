@@ -93,7 +93,7 @@ class Column:
     def _check(self, is_valid: bool, what: str) -> None:
         if not is_valid:
             raise VariedError(
-                f"Column '{truncate(self.name)}' cannot have {what}; fit it to the data."
+                f"Column '{truncate(self.name)}' cannot have {what}; create the column with `fit`."
             )
 
     def _check_cells(self, cells: Sequence[Any]) -> None:
@@ -188,8 +188,8 @@ class NumericColumn(LearnedColumn):
         n = len(self.values)
         self._check(n == len(self.scores) > 0, f"{n} knots with {len(self.scores)} scores")
         is_ordered = all(a <= b for a, b in pairwise(self.values))
-        self._check(is_ordered, "knots in another than increasing order")
-        self._check(min(self.scale, self.unit) > 0, "a scale or unit that is not positive")
+        self._check(is_ordered, "knots that are not in increasing order")
+        self._check(min(self.scale, self.unit) > 0, "a non-positive scale or unit")
         is_valid = self.digits is None or abs(self.digits) <= _MAX_DIGITS
         self._check(is_valid, f"{self.digits} decimals")
 
@@ -319,7 +319,7 @@ class CategoricalColumn(LearnedColumn):
         levels = (*self.levels, *self.rare)
         self._check(len(set(levels)) == len(levels), "equal levels")
         self._check(len(self.counts) == len(self.rare), "rare levels without counts")
-        self._check(min(self.counts, default=1) > 0, "counts that are not positive")
+        self._check(min(self.counts, default=1) > 0, "non-positive counts")
         self._check_cells(levels)
 
     @property

@@ -22,10 +22,14 @@ def check_fields(
     """
     if not (shape and min(shape) > 0 and math.prod(shape) <= MAX_ELEMENTS):
         raise VariedError(
-            f"The shape {shape} of an example must consist of positive integers with a product of "
-            f"at most {MAX_ELEMENTS:,}; use other examples."
+            f"The shape of an example, {shape}, must consist of positive integers with a product "
+            f"of at most {MAX_ELEMENTS:,}; resize the examples."
         )
     if not is_consistent:
-        raise VariedError(f"The codec does not match the shape {shape}; fit it to the data.")
+        raise VariedError(
+            f"The codec does not match the shape {shape}; create the codec with `fit`."
+        )
     if not min(scale, default=1) > 0:
-        raise VariedError(f"The scale {min(scale)} must be positive; fit the codec to the data.")
+        raise VariedError(
+            f"The scale is {min(scale)}, but must be positive; create the codec with `fit`."
+        )

@@ -54,8 +54,8 @@ class Relation:
     In place of y, the model is trained on the difference between y and the right-hand side, rounded
     like y. The difference is 0 for an equation and not negative for an inequality, so that decoded
     rows satisfy the relation exactly. If the differences of an inequality vary almost as much as y,
-    the model is trained on y itself, and a decoded y is raised to x if it is less than x. Dates are
-    counted in days.
+    the model is trained on y itself, and a decoded y that is below x is set to x. Dates are counted
+    in days.
 
     Arguments:
         target: The name of y.
@@ -85,13 +85,13 @@ class Relation:
         if not (is_valid and len(self.coefficients) == (1 if self.exponents else n)):
             raise VariedError(
                 f"A relation between '{truncate(self.target)}' and {n} columns cannot have "
-                f"{len(self.coefficients)} coefficients and the exponents {self.exponents}; fit it "
-                "to the data."
+                f"{len(self.coefficients)} coefficients and the exponents {self.exponents}; create "
+                "the relation with `detect_relations`."
             )
         if self.difference is not None and self.difference.name != self.target:
             raise VariedError(
-                f"The differences in '{truncate(self.target)}' cannot be the column "
-                f"'{truncate(self.difference.name)}'; fit them to the data."
+                f"The difference column of '{truncate(self.target)}' cannot be named "
+                f"'{truncate(self.difference.name)}'; give it the name of the target."
             )
 
     def predict(self, numbers: Numbers) -> Array:

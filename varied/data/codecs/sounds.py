@@ -42,7 +42,7 @@ class SoundCodec(Codec):
 
     Arguments:
         shape: ``(1, bands, frames)``.
-        rate: The number of samples per second.
+        rate: The sample rate in Hz.
         mean: The training mean of each band.
         scale: The training standard deviation of each band.
 
@@ -131,7 +131,12 @@ class SoundCodec(Codec):
 
     @classmethod
     def fit(cls, data: RawData) -> Self:
-        """Fit the mean and scale of each band to the training recordings."""
+        """Fit the mean and scale of each band to the training recordings.
+
+        Raises:
+            VariedError: If the recordings are not floats with shape (N, samples), the sample rate
+                is unknown, or the number of samples is not a multiple of the hop length.
+        """
         waves, rate = _as_waves(data), _rate(data)
         mel = LogMel(rate, waves.shape[1] // hop_length(rate) + 1)
         if mel.n_samples != waves.shape[1]:
@@ -191,7 +196,7 @@ class SoundCodec(Codec):
 
     def to_images(self, x: Tensor) -> Array:
         """Return spectrograms as color images, with low frequencies at the bottom."""
-        from matplotlib import colormaps  # takes long to import
+        from matplotlib import colormaps  # slow to import
 
         top = float((self._mean + 3 * self._scale).max())
         levels = self._spectrograms(x).flip(1).div(top).clamp(0, 1)
@@ -216,8 +221,8 @@ class SoundCodec(Codec):
             return super().save(examples, path, names)
         if path.suffix:
             raise VariedError(
-                f"'{path.name}' does not have a supported file extension; save recordings as .wav, "
-                ".flac, .ogg, .npy or .png, or in a folder."
+                f"'{path.name}' does not have a supported file extension; use .wav, .flac, .ogg, "
+                ".npy or .png, or no extension for a folder."
             )
         for index, wave in zip(np.ndindex(examples.shape[:-1]), waves, strict=True):
             name = "-".join(f"{i:03d}" for i in index)

@@ -1,4 +1,4 @@
-"""The codec for tables."""
+"""The codec for tables, which encodes each row as flags, numbers and one-hot levels."""
 
 from __future__ import annotations
 
@@ -141,9 +141,8 @@ class TableCodec(Codec):
         if not any(isinstance(column, LearnedColumn) for column in columns):
             kinds = "; ".join(f"{truncate(c.name)}: {c.kind}" for c in columns[:_LISTED])
             raise VariedError(
-                f"The table has no column to train on ({kinds}); use another table, or declare a "
-                "column as a number or a category (column_types={...}, or --column-types "
-                "NAME=category)."
+                f"The table has no column to train on ({kinds}); add one, or declare a column as a "
+                "number or a category (column_types={...}, or --column-types NAME=category)."
             )
         relations = detect_relations(frame, columns, fixed=types)
         rare_classes = describe_rare_classes(columns, frame) if data.labels is None else []
@@ -283,8 +282,8 @@ class TableCodec(Codec):
         """
         if not path.name.lower().endswith(SUFFIXES):
             raise VariedError(
-                f"'{path.name}' does not have a supported file extension; save rows as .csv, .tsv, "
-                ".parquet or .feather, or plot the first rows as .png."
+                f"'{path.name}' does not have a supported file extension; use .csv, .tsv, .parquet "
+                "or .feather, or .png for a plot of the first rows."
             )
         return self.write_table(index_as_columns(examples), path)
 

@@ -32,7 +32,7 @@ class MoleculeText(NamedTuple):
     """A molecule in a file.
 
     Arguments:
-        text: The SMILES, or the record of an SDF file.
+        text: The SMILES string, or the record of an SDF file.
         where: The place in the file, such as "line 3".
     """
 
@@ -77,7 +77,7 @@ def smiles_column(frame: Any, *, is_chosen: bool = False) -> str | None:
 
 
 def is_smiles(text: str) -> bool:
-    """Return whether a text is the SMILES of a molecule that can be modeled."""
+    """Return whether a text is the SMILES string of a molecule that can be modeled."""
     return _SMILES.fullmatch(text) is not None and not parse([text])[0].reason
 
 

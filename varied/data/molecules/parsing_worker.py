@@ -19,7 +19,8 @@ from rdkit import Chem, rdBase
 
 #: The function that parses each format.
 PARSERS: dict[str, Callable[..., Any]] = {"smiles": Chem.MolFromSmiles, "sdf": Chem.MolFromMolBlock}
-#: A longer SMILES is not a small molecule, and all molecules would be stored with its length.
+#: A longer SMILES string is not a small molecule, and all molecules would be stored with that
+#: length.
 MAX_LENGTH = 500
 
 

@@ -23,9 +23,9 @@ from varied.errors import VariedError
 _BINARY = {
     b"PK\x03\x04": "a zip file or a workbook; save the table as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save the table as CSV",
-    b"PAR1": "a Parquet file; change its suffix to .parquet",
-    b"ARROW1": "a Feather file; change its suffix to .feather",
-    b"\x1f\x8b": "a gzip file; add the suffix .gz",
+    b"PAR1": "a Parquet file; change its extension to .parquet",
+    b"ARROW1": "a Feather file; change its extension to .feather",
+    b"\x1f\x8b": "a gzip file; add the extension .gz",
     b"%PDF": "a PDF file; save the table as CSV",
 }
 #: Encodings by byte order mark.
@@ -62,7 +62,9 @@ def decode(contents: bytes, name: str) -> tuple[str, str]:
             raise VariedError(f"{name} is empty; use a table with a header and rows.")
         if "\0" not in text:
             return text, encoding
-    raise VariedError(f"{name} is not text in UTF-8, UTF-16 or cp1252; save it as CSV in UTF-8.")
+    raise VariedError(
+        f"{name} is not valid UTF-8, UTF-16 or cp1252 text; save it as a UTF-8 CSV file."
+    )
 
 
 def encode(text: str, encoding: str) -> bytes:
@@ -92,7 +94,7 @@ def read_cells(
     Arguments:
         text: The content of a file.
         name: The name of the file, for messages.
-        prefer_tab: Whether the suffix of the file suggests that the delimiter is a tab.
+        prefer_tab: Whether the file extension suggests that the delimiter is a tab.
 
     Returns:
         The cells, indexed by row number in the file, without the apostrophe that `format_csv`

@@ -64,7 +64,7 @@ def read_table(path: Path) -> Table:
 
 
 def write_table(frame: pd.DataFrame, path: Path, dialect: TableDialect) -> Path:
-    """Write a table atomically, in the format that the suffix of the file determines.
+    """Write a table atomically, in the format of its file extension.
 
     Arguments:
         frame: Typed columns, as `read_table` returns them.
@@ -72,8 +72,8 @@ def write_table(frame: pd.DataFrame, path: Path, dialect: TableDialect) -> Path:
         dialect: The dialect of the file.
 
     Raises:
-        VariedError: If the suffix is unknown, the folder is not writable, or a cell or column
-            cannot be represented in the format.
+        VariedError: If the file extension is not supported, the folder is not writable, or a cell
+            or column cannot be represented in the format.
     """
     path = Path(path)
     suffix = _check_suffix(path)
@@ -91,7 +91,7 @@ def _check_suffix(path: Path) -> str:
     suffix = table_suffix(path.name)
     if not suffix:
         raise VariedError(
-            f"{path.name} does not have the suffix of a table file; use {', '.join(SUFFIXES)}."
+            f"'{path.name}' does not have a supported file extension; use {', '.join(SUFFIXES)}."
         )
     return suffix
 

@@ -1,8 +1,8 @@
-"""Text that a spreadsheet would execute as a formula, which CSV files contain after an apostrophe.
+"""Protection against text in CSV files that a spreadsheet would execute as a formula.
 
 A text from an unknown source, such as ``=HYPERLINK("http://...")``, is executed if a CSV file is
-opened in a spreadsheet (CSV injection). An apostrophe before it prevents this, and reading removes
-the apostrophe.
+opened in a spreadsheet (CSV injection). Writing an apostrophe before it prevents this, and reading
+removes the apostrophe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _is_raw = ContextVar("_is_raw", default=False)
 
 @contextmanager
 def raw_csv() -> Iterator[None]:
-    """Write formulas to CSV files unchanged, within a ``with`` block.
+    """Write formulas to CSV files unchanged; restore the previous setting on exit.
 
     Such files are for programs; a spreadsheet executes the formulas.
     """

@@ -45,8 +45,8 @@ def from_frame(frame: Any) -> Table:
         None where missing); the dialect; and notes for the user, one sentence each.
 
     Raises:
-        VariedError: If `frame` is not a DataFrame or is empty, two columns have the same name, or a
-            column contains lists, mixed types, infinite numbers, or dates outside 1678 to 2261.
+        VariedError: If ``frame`` is not a DataFrame or is empty, two columns have the same name, or
+            a column contains lists, mixed types, infinite numbers, or dates outside 1678 to 2261.
 
     Example:
         >>> frame, dialect, notes = from_frame(pd.DataFrame({"a": [1, 2], "b": ["x", None]}))

@@ -9,7 +9,7 @@ from varied.data.tables.dialect import truncate
 
 #: The number of columns that a note lists.
 _LISTED = 5
-#: The parts of a note that may differ between notes of one sort: quotes, parentheses and numbers.
+#: The parts in which notes may differ and still be merged: quotes, parentheses and numbers.
 _DETAILS = re.compile(r"'[^']*'|\([^)]*\)|[0-9][0-9,]*")
 
 

@@ -78,7 +78,7 @@ def check_width(n_columns: int, table: str) -> None:
     """Check that a file does not have too many columns.
 
     Raises:
-        VariedError: If it has.
+        VariedError: If it has too many columns.
     """
     if n_columns > _MAX_COLUMNS:
         raise VariedError(

@@ -84,10 +84,10 @@ def check_factors_vary(table: LabeledCodes, *parts: Ints) -> None:
 def random_split(
     n: int, proportions: Sequence[int], seed: int, purpose: str, max_rows: int
 ) -> list[Ints]:
-    """Split at most ``max_rows`` random rows into disjoint parts with the given proportions.
+    """Split at most ``max_rows`` random rows into disjoint subsets with the given proportions.
 
     Raises:
-        VariedError: If a part would have no rows.
+        VariedError: If there are fewer rows than the sum of the proportions.
     """
     total = sum(proportions)
     if n < total:

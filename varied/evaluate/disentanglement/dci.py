@@ -62,7 +62,9 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
 
     References:
         A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood and
-        Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ
+        Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ. Challenging Common Assumptions
+        in the Unsupervised Learning of Disentangled Representations (Locatello et al., 2019),
+        https://arxiv.org/abs/1811.12359, for the comparison.
 
     Warning:
         Locatello et al. (2019) use the importances of boosted trees. Both variants rank models

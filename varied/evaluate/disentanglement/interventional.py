@@ -60,8 +60,8 @@ def factor_vae(
 
     Warning:
         As in the papers, units with a variance below 0.05 are considered inactive, relative to a
-        prior variance of 1, and do not vote; the published code of Locatello et al. compares the
-        standard deviation with 0.05. Codes on a different scale require a different
+        prior variance of 1, and do not vote; the published code of Locatello et al. (2019) compares
+        the standard deviation with 0.05. Codes on a different scale require a different
         ``min_variance``; 0 excludes only constant units. The score of random codes is 1/F, which is
         not subtracted; if no unit is active, the score is 0. The authors draw new data for each
         vote. Here, rows are drawn with replacement, and the fixed values are sampled in proportion

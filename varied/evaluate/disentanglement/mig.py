@@ -36,8 +36,8 @@ def mig(
         here.
 
     Warning:
-        Chen et al. use samples of the posterior and integrate its density, while the more common
-        variant uses posterior means; the two are not comparable, and neither are values for
+        Chen et al. (2018) use samples from the posterior and integrate its density, while the more
+        common variant uses posterior means; the two are not comparable, and neither are values for
         different numbers of bins or very different numbers of rows. Bins cover the range of each
         unit, so an inactive unit, whose mean hardly varies, counts as much as an active one:
         exclude such units with ``codes[:, is_active(codes)]``, and report the exclusion.
@@ -152,7 +152,11 @@ class BinnedCodes:
 
 
 def binned_codes(codes: Data, factors: Data, bins: int) -> BinnedCodes:
-    """Return the bins of validated codes, and factors whose values are numbered from 0."""
+    """Return the bins of validated codes, and factors whose values are numbered from 0.
+
+    Raises:
+        VariedError: As for `mig`.
+    """
     if bins < 2:
         raise VariedError(f"bins={bins} must be at least 2; the default is {BINS}.")
     table = labeled_codes(codes, factors)

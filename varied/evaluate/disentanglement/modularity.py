@@ -33,17 +33,19 @@ def modularity(
 
     References:
         Learning Deep Disentangled Embeddings with the F-Statistic Loss (Ridgeway and Mozer, 2018),
-        https://arxiv.org/abs/1802.05312
+        https://arxiv.org/abs/1802.05312. Challenging Common Assumptions in the Unsupervised
+        Learning of Disentangled Representations (Locatello et al., 2019),
+        https://arxiv.org/abs/1811.12359, for the comparison.
 
     Warning:
         Constant units, whose mutual information is exactly 0, are excluded; the published code of
-        Locatello et al. counts them as 0. The modularity of random codes is not close to 0: mutual
-        information is overestimated for finite samples, in proportion to the number of values of a
-        factor minus 1, so an uninformative unit seems informative about the factor with the most
-        values. For random codes, the score is about 0.4 for three factors with 4 values each, and
-        0.65 for factors with 3, 6, 40, 32 and 32 values. This also applies to inactive units that
-        are not constant: exclude them with ``codes[:, is_active(codes)]``, and compare the score
-        with `mig`.
+        Locatello et al. (2019) counts them as 0. The modularity of random codes is not close to 0:
+        mutual information is overestimated for finite samples, in proportion to the number of
+        values of a factor minus 1, so an uninformative unit seems informative about the factor with
+        the most values. For random codes, the score is about 0.4 for three factors with 4 values
+        each, and 0.65 for factors with 3, 6, 40, 32 and 32 values. This also applies to inactive
+        units that are not constant: exclude them with ``codes[:, is_active(codes)]``, and compare
+        the score with `mig`.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
@@ -91,14 +93,16 @@ def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int =
     .. math:: \frac1F \sum_f \frac1{K_f} \sum_k \mathrm{AUROC}_{fk}
 
     where :math:`\mathrm{AUROC}_{fk}` measures how well the predicted probability ranks test rows
-    whose factor f has value k above other rows. As in Locatello et al., the probabilities are
-    predicted by a multinomial logistic regression on all standardized units, with the default L2
-    penalty of scikit-learn. At most 10,000 random rows are used: 80% for training and 20% for
-    testing.
+    whose factor f has value k above other rows. As in Locatello et al. (2019), the probabilities
+    are predicted by a multinomial logistic regression on all standardized units, with
+    scikit-learn's default L2 penalty. At most 10,000 random rows are used: 80% for training and 20%
+    for testing.
 
     References:
         Learning Deep Disentangled Embeddings with the F-Statistic Loss (Ridgeway and Mozer, 2018),
-        https://arxiv.org/abs/1802.05312
+        https://arxiv.org/abs/1802.05312. Challenging Common Assumptions in the Unsupervised
+        Learning of Disentangled Representations (Locatello et al., 2019),
+        https://arxiv.org/abs/1811.12359, for the regression.
 
     Warning:
         The score of random codes is 0.5, which is not subtracted. Explicitness does not depend on

@@ -40,11 +40,12 @@ def sap(
 
     - "thresholds": the balanced accuracy of a decision tree with balanced class weights, which
       places at most K - 1 thresholds on the unit for a factor with K values. This is the variant
-      of Kumar et al. for classes;
+      of Kumar et al. (2018) for classes;
     - "svm": the accuracy of a linear one-versus-rest support vector machine with C = 0.01 and
-      balanced class weights, as in Locatello et al.;
+      balanced class weights, as in Locatello et al. (2019);
     - "correlation": the squared correlation with the factor, which equals R^2. This is the variant
-      of Kumar et al. for numbers. It uses all rows, and a factor may have any number of values.
+      of Kumar et al. (2018) for numbers. It uses all rows, and a factor may have any number of
+      values.
 
     The two classifiers are trained on 80% of at most 10,000 random rows and tested on the
     other 20%.
@@ -61,8 +62,8 @@ def sap(
         uninformative unit: 1 - 1/K for K equally frequent values. A linear classifier cannot
         separate a middle value from the values on both sides, so with "svm", the score of a perfect
         unit for a factor with 10 values is about 0.1. The score of random codes is about 0. Units
-        are standardized here but not by Locatello et al., whose score depends on the scale of a
-        unit.
+        are standardized here but not by Locatello et al. (2019), whose score depends on the scale
+        of a unit.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).

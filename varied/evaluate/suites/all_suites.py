@@ -51,7 +51,7 @@ def evaluate_all(
     """Evaluate a run with all suites.
 
     Arguments:
-        run: The run. Neither the run nor the random state of PyTorch is changed.
+        run: The run. Neither the run nor PyTorch's random state is changed.
         features: The feature extractor for comparing samples with data. By default, a
             network is trained on the images, with labels if there are any; other data are
             standardized.

@@ -31,7 +31,7 @@ class Comparison:
     """A comparison of runs on the test rows that they share.
 
     Arguments:
-        folders: The folders of the runs.
+        folders: The run folders.
         all_metrics: Whether to compare the runs with all suites as well.
     """
 
