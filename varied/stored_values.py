@@ -250,7 +250,7 @@ def _read_mapping(type_: Any, values: Any) -> dict[str, Any]:
 
 
 def _read_keys(cls: Any, values: Any) -> dict[str, Any]:
-    """Check the keys of a mapping that a `typing.TypedDict` names, and return all of them."""
+    """Read the values of a mapping with the types of a `typing.TypedDict`; keep other keys."""
     _require(isinstance(values, Mapping), values, _EXPECTED[dict])
     for name in cls.__required_keys__ - values.keys():
         raise InvalidValue(f".{name}", "it is missing")

@@ -81,7 +81,7 @@ def run_in_processes(n: int, args: Sequence[str]) -> int:
             return _exit_code(folder, 128 + error.sigval)
         except ChildFailedError:
             raise VariedError(
-                f"A process was killed, also after {MAX_RESTARTS} restarts, possibly because the "
+                f"A process was killed even after {MAX_RESTARTS} restarts, possibly because the "
                 "memory is exhausted; use fewer --processes or a smaller --batch-size. To resume, "
                 "run the same command again."
             ) from None

@@ -67,7 +67,7 @@ def run_in_ray(workers: str, args: Sequence[str]) -> int:
     (result,) = results
     if isinstance(result, Exception):
         raise VariedError(
-            f"Training failed in the workers, also after {MAX_FAILURES} restarts: "
+            f"Training failed in the workers even after {MAX_FAILURES} restarts: "
             f"{str(result).strip().splitlines()[-1]}"
         ) from result
     return int(result.return_value)

@@ -158,7 +158,10 @@ def _folder_labels(names: Iterable[str], classes: Sequence[str] | None) -> Label
 
 
 def _official_test_rows(names: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Return the rows in "test" folders, or None unless all are in "train" or "test" folders."""
+    """Return the rows in "test" folders if all rows are in "train" or "test" folders.
+
+    If a row is in neither, or one of the two splits is empty, return None.
+    """
     splits = [
         {_SPLITS[part.lower()] for part in name.split("/")[:-1] if part.lower() in _SPLITS}
         for name in names

@@ -66,9 +66,7 @@ def class_counts(
     target = max(counts) if per_class is None else per_class
     missing = [max(target - count * balance, 0) if count else 0 for count in counts]
     if sum(missing) < 1:
-        raise VariedError(
-            f"No examples are missing to reach {target} per class; use a larger per_class."
-        )
+        raise VariedError(f"No class has fewer than {target} examples; use a larger per_class.")
     return missing
 
 

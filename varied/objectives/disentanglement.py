@@ -107,7 +107,7 @@ def beta_tc_vae(
 
 
 def dip_vae(variant: str = "i", lambda_od: Number = 10.0, lambda_d: Number = 10.0) -> Objective:
-    r"""DIP-VAE: the negative ELBO plus penalties that pull the covariance of codes to the identity.
+    r"""DIP-VAE: the negative ELBO plus penalties on the distance of the code covariance from I.
 
     .. math:: -\mathrm{ELBO} + \lambda_{od} \textstyle\sum_{i \ne j} C_{ij}^2
         + \lambda_d \textstyle\sum_i (C_{ii} - 1)^2

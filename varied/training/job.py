@@ -115,7 +115,8 @@ class Job:
         Arguments:
             name: The name of the split.
             limit: The size of a fixed random subset of the rows; None for no subset.
-            n_first: The number of rows that are used, in their order; None for all.
+            n_first: The number of rows at the start of the split to return or, with ``limit``, to
+                draw from; None for all.
         """
         indices = torch.from_numpy(getattr(self.split, name))[:n_first]
         if limit is not None and len(indices) > limit:

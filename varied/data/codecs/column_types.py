@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: The types that the user can choose.
 COLUMN_TYPES = ("number", "count", "category", "ignore")
-#: The type of the label column for a model that infers classes.
+#: The type of a label column that is not part of the model's input.
 TARGET = "target"
 
 #: A numeric column with at most this many distinct values, each in at least ten cells on average,

@@ -416,7 +416,7 @@ class IgnoredColumn(Column):
 
 @dataclass(frozen=True)
 class TargetColumn(Column):
-    """The column with the classes that a model infers; it is not part of the model's input.
+    """A label column that is not part of the model's input.
 
     Arguments:
         levels: The cell value that represents each class.

@@ -208,7 +208,7 @@ def _name(molecule: MoleculeText, form: str) -> str:
 
 def _no_molecules(problems: Sequence[Problem]) -> str:
     if not problems:
-        return "The file contains no molecules; use a file with a SMILES on each line."
+        return "The file contains no molecules; use a file with a SMILES string on each line."
     return (
         f"None of the {len(problems):,} molecules can be read; correct them, starting with "
         f"{problems[0].name}: {problems[0].reason}."
