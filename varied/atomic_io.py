@@ -289,7 +289,7 @@ def read_json(path: Path) -> dict[str, Any]:
             an object.
     """
     if not path.exists():
-        raise VariedError(f"{path} is missing; is this a run folder?")
+        raise VariedError(f"{path} is missing; restore it, or pass a different run folder.")
     text = read_text(path)
     try:
         value = json.loads(text)

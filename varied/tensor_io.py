@@ -51,7 +51,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if path.exists():  # safetensors also raises this error if permission is denied
             denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             raise read_error(path, denied) from None
-        raise VariedError(f"{path} is missing; is this a run folder?") from None
+        raise VariedError(
+            f"{path} is missing; restore it, or pass a different run folder."
+        ) from None
     except OSError as error:
         raise read_error(path, error) from None
     except (KeyError, RecursionError, TypeError, ValueError, safetensors.SafetensorError) as error:

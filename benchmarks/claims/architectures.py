@@ -34,7 +34,8 @@ TITLES = {"mnist": "digits", "sprites": "sprites"}
 
 def networks(budget: Budget) -> Outcome:
     """Fully connected and convolutional networks with similar numbers of parameters are trained on
-    MNIST (28 x 28) and on sprites (64 x 64), for 4 epochs and for two minutes on one thread.
+    MNIST (28 x 28) and on sprites (64 x 64), each once for 4 epochs and once for two minutes on one
+    thread.
     """
     rows, nelbo = [], {}
     seeds = budget.seeds()

@@ -75,8 +75,9 @@ def parametrization(budget: Budget) -> Outcome:
     is trained on MNIST for 600 steps with the default gradient clipping, at learning rates of 1e-3,
     1e-2 and 5e-2, with three seeds each. The first table shows the number of steps with a
     non-finite loss, the number of training runs that end with a finite loss, and the final loss.
-    Then a VAE with the default parametrization is trained for 4 epochs with encoder inputs in
-    [0, 1] and in [0, 255], and VAEs with latent dimensions from 2 to 256 are trained for 16 epochs.
+    Then a VAE with the default parametrization is trained for 4 epochs, once with encoder inputs in
+    [0, 1] and once with inputs in [0, 255], and VAEs with latent dimensions from 2 to 256 are
+    trained for 16 epochs.
     """
     POSTERIORS.setdefault(NAME, UnboundedGaussian)
     variances, lost = _compare_parameters(budget)

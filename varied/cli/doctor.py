@@ -34,7 +34,7 @@ def doctor(
     ] = False,
     clear_images: Annotated[
         bool,
-        typer.Option("--clear-images", help="Remove the decoded images of large folders."),
+        typer.Option("--clear-images", help="Remove the cached images of large folders."),
     ] = False,
 ) -> None:
     """Print system information for bug reports."""

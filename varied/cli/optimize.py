@@ -64,7 +64,7 @@ def optimize(
     seed: Seed = 0,
     out: Annotated[Path | None, output("optimized")] = None,
 ) -> None:
-    """Raise or lower a numeric property of examples by a search near their codes."""
+    """Raise or lower a numeric property of examples by searching near their codes."""
     if property is None:
         raise VariedError(
             "A property to raise or lower is required; use, for example, --property qed."

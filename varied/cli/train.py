@@ -127,7 +127,7 @@ def train(
     ] = None,
     minutes: Annotated[
         float | None,
-        _option(PLAN, "M", "Maximum training time in minutes; 10 by default."),
+        _option(PLAN, "M", "Maximum training time in minutes; the default depends on the data."),
     ] = None,
     epochs: Annotated[float | None, _option(PLAN, "E", "Maximum number of epochs.")] = None,
     steps: Annotated[int | None, _option(PLAN, "N", "Maximum number of steps.", 1)] = None,

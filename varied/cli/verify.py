@@ -33,7 +33,7 @@ def verify(
         console.show_json(states)
     elif not states:
         console.say(
-            f"{folder} has no manifest.json, so that its files are not checked; `varied verify "
+            f"{folder} has no manifest.json, so its files are not checked; `varied verify "
             f"{folder} --accept` writes one."
         )
     else:

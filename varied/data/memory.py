@@ -50,12 +50,12 @@ def fits_in_memory(n_bytes: int) -> bool:
 
 
 def is_bomb(n_bytes: int, n_packed: int, n_small: int = _SMALL_ARRAY) -> bool:
-    """Return whether a file of ``n_packed`` bytes unpacks to so many bytes that it may be a bomb.
+    """Return whether a file unpacks to so many bytes that it may be a zip bomb.
 
     Arguments:
         n_bytes: The unpacked size.
         n_packed: The packed size.
-        n_small: The unpacked size up to which any ratio is possible.
+        n_small: The unpacked size up to which any ratio is accepted.
 
     Example:
         >>> is_bomb(2**30, 2**20), is_bomb(2**20, 2**10)
@@ -67,17 +67,17 @@ def is_bomb(n_bytes: int, n_packed: int, n_small: int = _SMALL_ARRAY) -> bool:
 def check_ratio(
     n_bytes: int, n_packed: int, what: str, remedy: str, n_small: int = _SMALL_ARRAY
 ) -> None:
-    """Check that a file is not a bomb, as `is_bomb` determines.
+    """Check that a file is not a zip bomb, as determined by `is_bomb`.
 
     Arguments:
         n_bytes: The unpacked size.
         n_packed: The packed size.
         what: The name of the file in the message.
         remedy: The end of the message, which says what the user can do.
-        n_small: The unpacked size up to which any ratio is possible.
+        n_small: The unpacked size up to which any ratio is accepted.
 
     Raises:
-        VariedError: If the file is a bomb.
+        VariedError: If the file may be a zip bomb.
     """
     if is_bomb(n_bytes, n_packed, n_small):
         raise VariedError(

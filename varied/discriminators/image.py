@@ -241,7 +241,8 @@ class PatchGAN(ImageDiscriminator):
         super().__init__(settings)
         if feature_weight < 0:
             raise VariedError(
-                f"feature_weight={feature_weight} must not be negative; use 0 for the logits only."
+                f"feature_weight={feature_weight} must not be negative; use 0 to omit the feature "
+                "maps from the loss."
             )
         self.feature_weight = feature_weight
         self.register_buffer("weight", torch.zeros(()))

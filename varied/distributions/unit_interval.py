@@ -94,8 +94,8 @@ class ContinuousBernoulli(Elementwise):
 class DiscretizedLogistic(Elementwise):
     r"""A logistic density integrated over bins, which yields a probability for each gray level.
 
-    If :math:`a` and :math:`b` are the edges of the bin of :math:`x` in units of the scale, the
-    probability is
+    If :math:`a` and :math:`b` are the edges of the bin of :math:`x`, relative to the location and
+    in units of the scale, the probability is
 
     .. math:: \sigma(b) - \sigma(a) = \sigma(b) \, \sigma(-a) \, (1 - e^{a - b}),
 

@@ -100,7 +100,7 @@ def read_bytes(path: Path, is_compressed: bool) -> bytes:
     """Read a text file, which may be compressed with gzip, if it fits in memory.
 
     Raises:
-        VariedError: If it does not fit, is corrupted or a zip bomb, or cannot be read.
+        VariedError: If it does not fit, is corrupted, may be a zip bomb, or cannot be read.
     """
     try:
         if not is_compressed:
