@@ -24,6 +24,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_folder_is_complete_or_absent(tmp_path, monkeypatch):
+    files = {"a.onnx": b"a", "b.onnx": b"b"}
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    for name in ("fsync", "rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(VariedError, match="No space left"):
+                atomic_io.write_folder(tmp_path / "onnx", files)
+        assert not list(tmp_path.iterdir())
+    folder = atomic_io.write_folder(tmp_path / "onnx", files)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+    with pytest.raises(VariedError, match="already exists"):
+        atomic_io.write_folder(folder, files)
+
+
 def test_json_contains_null_for_numbers_that_are_not_finite(tmp_path):
     values = {"a": float("nan"), "b": [float("inf"), 1.5]}
     path = atomic_io.write_json(tmp_path / "a.json", values)

@@ -49,7 +49,7 @@ LAYERS = (
     {"prior_fitting"},
     {"evaluate"},
     {"functional"},
-    {"compression"},
+    {"compression", "export"},
     {"report"},
     {"runs"},
     {"evaluate.suites"},

@@ -164,6 +164,33 @@ def copy_folder(source: Path, target: Path) -> Path:
     return target
 
 
+def write_folder(folder: Path, files: Mapping[str, bytes | str]) -> Path:
+    """Write a new folder with files, which appears under its name when all files are complete.
+
+    Arguments:
+        folder: The folder.
+        files: The contents of the files by name.
+
+    Raises:
+        VariedError: If the folder exists, or cannot be written.
+    """
+    temporary = _temporary(folder)
+    try:
+        make_folder(temporary)
+        for name, content in files.items():
+            atomic_write(temporary / name, content)
+        os.rename(temporary, folder)
+        _sync_folder(folder.parent)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and folder.exists():
+            raise VariedError(f"{folder} already exists; choose a new name.") from None
+        if isinstance(error, OSError):
+            _raise_write_error(folder, error)
+        raise
+    return folder
+
+
 def remove(path: Path) -> None:
     """Remove a file, if it exists.
 

@@ -22,6 +22,7 @@ from varied.cli.edit import edit
 from varied.cli.encode import encode
 from varied.cli.evaluate import evaluate
 from varied.cli.explain import explain
+from varied.cli.export import export
 from varied.cli.fit_prior import fit_prior
 from varied.cli.flags import PlainHelpCommand, PlainHelpGroup, SettingsCommand
 from varied.cli.impute import impute
@@ -43,7 +44,7 @@ COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Train": [demo, train, update, fit_prior],
     "Generate": [sample, reconstruct, interpolate, traverse, style, edit, optimize, augment],
     "Analyze": [encode, neighbors, classify, detect, impute],
-    "Compress": [compress, decompress],
+    "Compress and export": [compress, decompress, export],
     "Evaluate": [evaluate, compare],
     "Look up": [models, explain, data, runs, verify, doctor],
 }

@@ -80,8 +80,8 @@ class AutoregressiveTableRow(RowDistribution):
     def mean(self) -> Tensor:
         """The mean of each element given the modes of the preceding elements."""
         x = means = self._initial_rows(())
-        for elements in self.layout.autoregressive_steps:
-            row = self._conditional(x, elements)
+        for step, elements in enumerate(self.layout.autoregressive_steps):
+            row = self._conditional(x, step)
             means = means.index_copy(-1, elements, row.mean[..., elements])
             x = x.index_copy(-1, elements, row.mode[..., elements].detach())
         return means
@@ -90,8 +90,8 @@ class AutoregressiveTableRow(RowDistribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Return detached samples, with shape (*sample_shape, *batch_shape)."""
         x = self._initial_rows(sample_shape)
-        for elements in self.layout.autoregressive_steps:
-            x = x.index_copy(-1, elements, self._conditional(x, elements).sample()[..., elements])
+        for step, elements in enumerate(self.layout.autoregressive_steps):
+            x = x.index_copy(-1, elements, self._conditional(x, step).sample()[..., elements])
         return x
 
     @torch.no_grad()
@@ -119,10 +119,10 @@ class AutoregressiveTableRow(RowDistribution):
         x[..., : self.layout.n_columns] = 1
         return x
 
-    def _conditional(self, x: Tensor, elements: Tensor) -> TableRow:
+    def _conditional(self, x: Tensor, step: int) -> TableRow:
         """Return the distribution of the elements of a step, given the preceding elements."""
-        row, n_flags = self.condition(x), self.layout.n_columns
-        return row.given_flags(x[..., :n_flags]) if elements[0] >= n_flags else row
+        row, is_value = self.condition(x), step >= len(self.layout.missing_columns)
+        return row.given_flags(x[..., : self.layout.n_columns]) if is_value else row
 
 
 def independent_cells(px: Distribution) -> Distribution | None:

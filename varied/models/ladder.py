@@ -179,7 +179,7 @@ class Ladder(LatentModel, AutocastModule):
 
         with self.autocast(x.device):
             features = self._bottom_up(x, c)
-            self._top_down(posterior_mean, (len(x),), c)
+            self._top_down(posterior_mean, x.shape[:1], c)
         q = d.Gaussian(torch.cat(means, 1), torch.cat(log_variances, 1))
         return Independent(q, 1, validate_args=False)
 
@@ -193,7 +193,7 @@ class Ladder(LatentModel, AutocastModule):
             return z
 
         with self.autocast(z.device):
-            return self._likelihood(self._top_down(given, (len(latents[0]),), c), batch_shape)
+            return self._likelihood(self._top_down(given, latents[0].shape[:1], c), batch_shape)
 
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
@@ -230,6 +230,24 @@ class Ladder(LatentModel, AutocastModule):
         with self.autocast(self.top.device):
             self._top_down(sample_prior, (n,), c)
         return torch.cat(samples, 1)
+
+    def from_noise(self, noise: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return the draws from the prior for given standard normal noise, with shape (N, D).
+
+        Arguments:
+            noise: The noise of all levels, from the bottom up, with shape (N, D).
+            c: The context, with shape (N, F), or None.
+        """
+        draws: list[Tensor] = []
+        noises = noise.split(self.sizes, 1)
+
+        def shift_and_scale(index: int, state: Tensor, p: Distribution) -> Tensor:
+            draws.insert(0, p.mean.flatten(1) + p.variance.sqrt().flatten(1) * noises[index])
+            return draws[0]
+
+        with self.autocast(noise.device):
+            self._top_down(shift_and_scale, noise.shape[:1], c)
+        return torch.cat(draws, 1)
 
     def _bottom_up(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
         """Return the features of the data at each level, from the bottom level up."""

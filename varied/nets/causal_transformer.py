@@ -142,7 +142,7 @@ class CausalTransformer(AutocastModule):
                 width), or None.
         """
         with self.autocast(index.device):
-            start = self.start_token(len(index), c)
+            start = self.start_token(index.shape[0], c)
             tokens = torch.cat([start, self.embedding(index[:, :-1])], 1)
             positions = self.position_embedding
             h = self.dropout(tokens + (positions if features is None else positions + features))

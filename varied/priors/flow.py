@@ -96,9 +96,10 @@ class FlowDistribution(Tempered, UnvalidatedDistribution):
     @property
     def mean(self) -> Tensor:
         """The transformed mean of the base distribution, in general not the mean of the flow."""
-        return self._from_base(self.flow.base.mean)
+        return self.from_noise(self.flow.base.mean)
 
-    def _from_base(self, noise: Tensor) -> Tensor:
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Return the latents for standard normal noise with shape (*, D)."""
         z: Tensor = self.flow.transform.inv(noise)
         return z.reshape(*z.shape[:-1], *self.event_shape)
 
@@ -110,9 +111,9 @@ class FlowDistribution(Tempered, UnvalidatedDistribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Return differentiable samples, with shape (*sample_shape, *batch_shape, *event)."""
-        return self._from_base(self.flow.base.rsample(to_size(sample_shape)))
+        return self.from_noise(self.flow.base.rsample(to_size(sample_shape)))
 
     @torch.no_grad()
     def draw(self, shape: Any = (), temperature: float = 1.0) -> Tensor:
         """Return samples; the temperature scales the base noise."""
-        return self._from_base(temperature * self.flow.base.rsample(to_size(shape)))
+        return self.from_noise(temperature * self.flow.base.rsample(to_size(shape)))

@@ -91,13 +91,13 @@ def code_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
     log_p, log_not_p = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     entropy = -(log_p.exp() * log_p + log_not_p.exp() * log_not_p).sum(1)
     first, second = (_joint_probabilities(logits[:, half::2]) for half in (0, 1))
-    mean = first.T @ second / len(logits)
+    mean = first.T @ second / logits.shape[0]
     return entropy, -torch.xlogy(mean, mean.clamp(min=1e-30)).sum()
 
 
 def _joint_probabilities(logits: Tensor) -> Tensor:
     """Return the probability of each combination of independent bits, with shape (M, 2^bits)."""
-    p = logits.new_ones(len(logits), 1)
+    p = logits.new_ones(logits.shape[0], 1)
     for bit in logits.sigmoid().unbind(1):
         p = torch.cat([p * (1 - bit[:, None]), p * bit[:, None]], 1)
     return p

@@ -70,7 +70,9 @@ def nearest_code(rows: Tensor, codebook: Tensor) -> Tensor:
     center = codebook.mean(0)
     rows, codebook = rows - center, codebook - center
     half_norm = 0.5 * codebook.square().sum(1)
-    chunks = rows.split(max(1, MAX_DISTANCES // len(codebook)))
+    # An exported graph has one chunk, since the number of chunks depends on the number of rows.
+    is_exporting = torch.compiler.is_exporting()
+    chunks = (rows,) if is_exporting else rows.split(max(1, MAX_DISTANCES // len(codebook)))
     return torch.cat(
         [torch.addmm(half_norm, chunk, codebook.T, beta=-1).argmax(1) for chunk in chunks]
     )

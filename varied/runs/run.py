@@ -21,6 +21,7 @@ from varied.runs import (
     interpolation,
     nearest_training,
     neighbors,
+    onnx_export,
     optimization,
     prior,
     reconstruction,
@@ -74,6 +75,7 @@ class Run(RunBase):
     augment = augmentation.augment
     compress = compression.compress
     decompress = compression.decompress
+    export_onnx = onnx_export.export_onnx
     evaluate = evaluation.evaluate
 
     def __getattr__(self, name: str) -> Any:

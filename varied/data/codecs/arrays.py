@@ -151,6 +151,20 @@ class ArrayCodec(Codec):
         restored = rows * self._broadcast(self.scale) + self._broadcast(self.mean)
         return restored.astype(np.float32)
 
+    def describe_conversion(self) -> dict[str, Any]:
+        """Return the mean and the scale of real values; other values are not changed."""
+        missing = " Replace missing values by 0."
+        if self.domain != "real":
+            unchanged = "The values are not changed."
+            return {"to_input": unchanged + missing, "from_mean": unchanged}
+        where = "feature" if len(self.shape) == 1 else "channel (the first axis)"
+        return {
+            "to_input": f"Subtract the mean of each {where} and divide by its scale.{missing}",
+            "from_mean": f"Multiply by the scale of each {where} and add its mean.",
+            "mean": list(self.mean),
+            "scale": list(self.scale),
+        }
+
     @property
     def decodes_by_sampling(self) -> bool:  # type: ignore[override]
         """Whether x is sampled by default: true for counts, since a mean is not a whole number."""

@@ -420,6 +420,15 @@ class Codec(ABC):
             "values of tables and arrays do not require a mask."
         )
 
+    # Export
+
+    def describe_conversion(self) -> dict[str, Any]:
+        """Return how other programs convert examples to model inputs and means to examples.
+
+        The values "to_input" and "from_mean" are sentences; the others are their parameters.
+        """
+        return {"to_input": f"Use `{type(self).__name__}`.", "from_mean": "See `to_input`."}
+
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:

@@ -175,6 +175,13 @@ class ImageCodec(Codec):
         x = _to_uint8(torch.nan_to_num(x.detach().float())).cpu()
         return (x[:, 0] if self.shape[0] == 1 else x.permute(0, 2, 3, 1)).contiguous().numpy()
 
+    def describe_conversion(self) -> dict[str, Any]:
+        """Return how images are scaled, and in which order their axes are."""
+        to_input = "Arrange the axes as channels, height and width, and divide gray levels by 255."
+        if self.is_lossy:
+            to_input += " In training, each pixel was 1 with this probability and 0 otherwise."
+        return {"to_input": to_input, "from_mean": "Clip to [0, 1], multiply by 255 and round."}
+
     def to_features(self, x: Tensor, without: Sequence[str] = ()) -> Tensor:
         """Return images as uint8, for a convolutional classifier."""
         return x if x.dtype == torch.uint8 else _to_uint8(x)

@@ -192,6 +192,16 @@ class MoleculeCodec(Codec):
         tokens = [[self.tokens[i] for i in row if i > 1] for row in rows]
         return np.array(molecules.to_smiles(tokens), dtype=str)
 
+    def describe_conversion(self) -> dict[str, Any]:
+        """Return the vocabulary."""
+        return {
+            "to_input": "Split the SELFIES of a molecule into tokens, and encode the token at each "
+            "position as a one-hot vector along the first axis. Token 0 marks the positions after "
+            "the end, and token 1 represents unknown tokens.",
+            "from_mean": "Take the most probable token at each position, and omit tokens 0 and 1.",
+            "tokens": list(self.tokens),
+        }
+
     # Results
 
     def to_images(self, x: Tensor) -> Array:

@@ -189,6 +189,22 @@ class SoundCodec(Codec):
         equal: Array = normalize_loudness(waves, self.rate).numpy()
         return equal
 
+    def describe_conversion(self) -> dict[str, Any]:
+        """Return the parameters of the spectrograms, and the mean and scale of each band."""
+        return {
+            "to_input": "Normalize the loudness, compute the log-mel spectrogram as in "
+            "`varied.data.spectrograms.LogMel`, subtract the mean of each band and divide by its "
+            "scale.",
+            "from_mean": "Multiply by the scale of each band, add its mean, and invert the "
+            "spectrogram.",
+            "sample_rate": self.rate,
+            "samples": self.mel.n_samples,
+            "frame_samples": self.mel.n_fft,
+            "hop_samples": self.mel.hop,
+            "mean": list(self.mean),
+            "scale": list(self.scale),
+        }
+
     def defaults(self, n: int) -> dict[str, Default]:
         """Return the defaults for images, since a spectrogram is modeled like an image."""
         net = Default("conv", "the spectrograms are modeled like images")

@@ -36,6 +36,7 @@ from varied.data.codecs.relations import (
     numeric_columns,
     to_differences,
 )
+from varied.data.codecs.table_conversion import describe_rows
 from varied.data.codecs.table_imputer import TableImputer
 from varied.data.codecs.table_index import axis_names, index_as_columns, index_by_axes
 from varied.data.defaults import Default, table_likelihood
@@ -384,6 +385,10 @@ class TableCodec(Codec):
             )
         return parts
 
+    def describe_conversion(self) -> dict[str, Any]:
+        """Return the elements and the parameters of each column; see `describe_rows`."""
+        return describe_rows(self.modeled, self.layout, self.relations)
+
     # Storage
 
     def to_json(self) -> dict[str, Any]:
@@ -434,8 +439,7 @@ class TableCodec(Codec):
 
 def _is_tolerable(unreadable: Array, observed: Array) -> bool:
     """Return whether so few cells are unreadable that the column probably has the right type."""
-    n = unreadable.sum()
-    return bool(n <= _MAX_UNREADABLE or 2 * n <= observed.sum())
+    return bool((n := unreadable.sum()) <= _MAX_UNREADABLE or 2 * n <= observed.sum())
 
 
 def _frame(data: RawData | Array) -> Any:
