@@ -55,6 +55,7 @@ LAYERS = (
     {"evaluate.suites"},
     {"training"},
     {"estimators"},
+    {"studio"},
     {"cli"},
     {"worker", "__main__"},
 )
