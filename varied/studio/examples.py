@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from varied.data import Batch, RawData, fit_codec
-from varied.errors import DataWarning, VariedError
+from varied.errors import VariedError
 from varied.studio import schemas
 from varied.studio.opened_run import OpenedRun
 from varied.studio.schemas import MAX_EXAMPLES, Decoded, Example, Source
@@ -23,6 +22,7 @@ T = TypeVar("T")
 #: The number of rows to which the codec of a preview is fitted.
 _FITTED = 200
 
+_EMPTY = Batch(torch.empty(0, 1))
 _EXAMPLES: TypeAdapter[list[Example]] = TypeAdapter(list[Example])
 
 
@@ -32,6 +32,7 @@ class Selection:
 
     Arguments:
         data: The examples that can be read, in order.
+        original: The same examples before they were converted to the types of the training data.
         batch: The same examples as stored rows.
         index: The position of each of them in the request.
         rows: The row of the run's data of each of them; None if they are other data.
@@ -39,6 +40,7 @@ class Selection:
     """
 
     data: RawData
+    original: RawData
     batch: Batch
     index: list[int]
     rows: list[int] | None
@@ -89,75 +91,58 @@ def select(opened: OpenedRun, source: Source) -> Selection:
     """
     run = opened.run
     if source.rows is not None:
-        return _encode_each(opened, *_take_rows(run.data, source.rows))
+        rows, errors = source.rows, _row_errors(source.rows, len(run.data))
+        index = [i for i in range(len(rows)) if i not in errors]
+        chosen = [rows[i] for i in index]
+        data = run.data.take(chosen)
+        return _encode_each(opened, Selection(data, data, _EMPTY, index, chosen, errors))
     if source.upload is not None:
-        data = run.read(opened.services.read_upload(source.upload)).head(MAX_EXAMPLES)
-        return _encode_each(opened, data, list(range(len(data))), {})
-    assert source.examples is not None
-    plain = [example.model_dump() for example in source.examples]
-    read = run.codec.plain_format.read(run.codec, plain)
-    index = [i for i in range(len(plain)) if i not in read.errors]
-    if not index:
-        return _nothing(read.errors)
-    with warnings.catch_warnings():  # unseen levels are treated as missing
-        warnings.simplefilter("ignore", DataWarning)
-        data = run.read(read.data)
+        original = run.read_source(opened.services.read_upload(source.upload)).head(MAX_EXAMPLES)
+        index, errors = list(range(len(original))), {}
+    else:
+        plain = [example.model_dump() for example in source.examples or ()]
+        original, errors = run.codec.plain_format.read(run.codec, plain)
+        index = [i for i in range(len(plain)) if i not in errors]
+        original = run.read_source(original) if index else original
     if source.label is not None:
-        data = _with_label(opened, data, source.label)
-    return _encode_each(opened, data, index, read.errors)
+        original = _with_label(opened, original, source.label)
+    data = run.codec.convert(original) if index else original
+    return _encode_each(opened, Selection(data, original, _EMPTY, index, None, errors))
 
 
-def _take_rows(
-    data: RawData, rows: list[int]
-) -> tuple[RawData, list[int], dict[int, str], list[int]]:
-    errors = {
-        i: f"There is no row {row}; rows must be between 0 and {len(data) - 1:,}."
-        for i, row in enumerate(rows)
-        if row >= len(data)
-    }
-    index = [i for i in range(len(rows)) if i not in errors]
-    valid = [rows[i] for i in index]
-    return data.take(valid), index, errors, valid
+def _row_errors(rows: list[int], n: int) -> dict[int, str]:
+    message = f"rows must be between 0 and {n - 1:,}."
+    return {i: f"There is no row {row}; {message}" for i, row in enumerate(rows) if row >= n}
 
 
-def _encode_each(
-    opened: OpenedRun,
-    data: RawData,
-    index: list[int],
-    errors: dict[int, str],
-    rows: list[int] | None = None,
-) -> Selection:
-    """Encode data; if this fails, encode each example by itself, and omit those that fail."""
-    if not index:
-        return _nothing(errors)
-    try:
-        return Selection(data, opened.run.encode_data(data), index, rows, errors)
-    except VariedError as error:
-        reason = str(error)
-    valid = []
-    for i in range(len(data)):
-        try:
-            opened.run.encode_data(data.take([i]))
-            valid.append(i)
-        except VariedError as error:
-            errors[index[i]] = str(error)
-    if not valid:
-        raise VariedError(reason)
-    data, index = data.take(valid), [index[i] for i in valid]
-    rows = None if rows is None else [rows[i] for i in valid]
-    return Selection(data, opened.run.encode_data(data), index, rows, errors)
-
-
-def _nothing(errors: dict[int, str]) -> Selection:
-    """Return a selection without readable examples.
+def _encode_each(opened: OpenedRun, chosen: Selection) -> Selection:
+    """Encode examples; if this fails, encode each by itself, and omit those that fail.
 
     Raises:
-        VariedError: If there are no examples at all.
+        VariedError: If there are no examples, or they fail for a common reason.
     """
-    if not errors:
-        raise VariedError("The request contains no examples; pass at least one.")
-    empty = RawData(np.empty((0, 1), np.float32), "array")
-    return Selection(empty, Batch(torch.empty(0, 1)), [], None, errors)
+    if not chosen.index:
+        if not chosen.errors:
+            raise VariedError("The request contains no examples; pass at least one.")
+        return chosen
+    try:
+        return replace(chosen, batch=opened.run.encode_data(chosen.data))
+    except VariedError:
+        if len(chosen) == 1:
+            raise
+    valid, errors = list[int](), dict(chosen.errors)
+    for i, position in enumerate(chosen.index):
+        try:
+            opened.run.encode_data(chosen.data.take([i]))
+            valid.append(i)
+        except VariedError as error:
+            errors[position] = str(error)
+    data, original = chosen.data.take(valid), chosen.original.take(valid)
+    index = [chosen.index[i] for i in valid]
+    rows = None if chosen.rows is None else [chosen.rows[i] for i in valid]
+    # This raises an error if no example is valid.
+    batch = opened.run.encode_data(data if valid else chosen.data)
+    return Selection(data, original, batch, index, rows, errors)
 
 
 def _with_label(opened: OpenedRun, data: RawData, label: schemas.Label) -> RawData:

@@ -94,8 +94,7 @@ class LinearProjection(Projection):
         plane = torch.zeros(2, self.directions.shape[1])
         plane[: len(self.directions)] = self.directions
         pairs = torch.stack([plane[0] ** 2, plane[1] ** 2, plane[0] * plane[1]])
-        covariance: Array = (std**2 @ pairs.T).numpy()
-        return covariance
+        return np.asarray(torch.square(std) @ pairs.T)
 
     def invert(self, points: Array) -> Tensor:
         """Return the codes in the plane, which have the coordinates of the origin otherwise."""
@@ -128,7 +127,8 @@ class NeighborProjection(Projection):
     def place(self, codes: Tensor) -> Array:
         """Return the weighted means of the positions of the points with the nearest codes."""
         index, weights = _nearest(codes, self.codes)
-        return np.einsum("mk,mkd->md", weights, self.positions[index]).astype(np.float32)
+        placed: Array = np.einsum("mk,mkd->md", weights, self.positions[index])
+        return placed.astype(np.float32)
 
     def invert(self, points: Array) -> Tensor:
         """Return the weighted means of the codes of the nearest points."""

@@ -69,10 +69,10 @@ Example = Annotated[
 class Source(Schema):
     """Examples: rows of the run's data by index, an upload, or the examples themselves."""
 
-    rows: list[Annotated[int, Field(ge=0)]] | None = Field(None, max_length=MAX_EXAMPLES)
-    upload: str | None = Field(None, pattern=r"^[0-9a-f]{16}$")
-    examples: list[Example] | None = Field(None, max_length=MAX_EXAMPLES)
-    label: Label = Field(None, description="the label of the examples, for a conditional run")
+    rows: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=MAX_EXAMPLES)
+    upload: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
+    examples: list[Example] | None = Field(default=None, max_length=MAX_EXAMPLES)
+    label: Label = Field(default=None, description="the label of the examples, for a conditional run")
 
     @model_validator(mode="after")
     def _check_one(self) -> Source:
