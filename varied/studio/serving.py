@@ -1,0 +1,110 @@
+"""Serve the application with uvicorn on a free port."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from varied.errors import VariedError
+from varied.studio.app import create_app
+from varied.studio.security import Access
+
+#: The number of ports that are tried, and the number of seconds for which open requests may still
+#: run when the server ends.
+_MAX_PORTS, _SHUTDOWN_SECONDS = 50, 2
+#: The errors of a port that another process uses, or that requires privileges.
+_BUSY = (errno.EADDRINUSE, errno.EACCES)
+_WILDCARDS = ("", "*", "0.0.0.0", "::", "[::]")
+
+
+class Server(uvicorn.Server):
+    """A server that calls a function when it accepts connections.
+
+    Arguments:
+        config: The configuration.
+        on_start: The function.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], object]) -> None:
+        super().__init__(config)
+        self.on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept connections."""
+        await super().startup(sockets)
+        self.on_start()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to a port, or to the next free one.
+
+    Raises:
+        VariedError: If the host is not an address of this machine, or no port is free.
+    """
+    if host.strip() in _WILDCARDS:
+        raise VariedError(
+            f"--host {host} has no name of its own; use the name or the address by which other "
+            "machines reach this one, such as --host 192.168.1.20."
+        )
+    ports = range(port, min(port + _MAX_PORTS, 65_536)) if port else (0,)
+    for number in ports:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+        except (OSError, UnicodeError) as error:
+            raise VariedError(
+                f"There is no host '{host}' ({error}); use --host 127.0.0.1."
+            ) from None
+        result = socket.socket(family, socket.SOCK_STREAM)
+        result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            result.bind(address)
+            result.listen(2048)
+        except OSError as error:
+            result.close()
+            if error.errno not in _BUSY:
+                reason = error.strerror or error
+                raise VariedError(
+                    f"{host}:{number} cannot be used ({reason}); use --host 127.0.0.1, or another "
+                    "--port."
+                ) from None
+            continue
+        return result
+    raise VariedError(f"No port from {ports[0]} to {ports[-1]} is free; choose one with --port.")
+
+
+def serve(
+    root: Path,
+    *,
+    run: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8642,
+    on_start: Callable[[Access], object],
+) -> None:
+    """Serve the page and the API until the process is interrupted.
+
+    Arguments:
+        root: The folder that contains the runs.
+        run: The folder of the only run that is served, or None.
+        host: The name or address to listen at.
+        port: The preferred port; 0 for any free port.
+        on_start: A function that is called when the server accepts connections.
+
+    Raises:
+        VariedError: If the address cannot be used.
+    """
+    listener = bind(host, port)
+    access = Access(listener.getsockname()[1], host)
+    app = create_app(root, access, run)
+    settings: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
+    config = uvicorn.Config(app, timeout_graceful_shutdown=_SHUTDOWN_SECONDS, **settings)
+    server = Server(config, lambda: on_start(access))
+    app.state.studio.is_closing = lambda: server.should_exit
+    try:
+        server.run(sockets=[listener])
+    finally:
+        app.state.studio.close()
