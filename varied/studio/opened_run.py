@@ -22,18 +22,26 @@ from varied.functional import LatentDensity
 from varied.runs import Run
 from varied.runs.base import BATCH_ROWS
 from varied.runs.editing import HeldOutCodes
-from varied.runs.latent_support import MAX_HELD_OUT, MAX_TRAINING
+from varied.runs.latent_support import MAX_HELD_OUT
 from varied.runs.store import Store
 from varied.runs.traversal import rank_units
 from varied.studio.map_rows import MapRows, choose_rows
-from varied.tensor_io import digest_tensors, read_tensors, write_tensors
+from varied.studio.stored_results import (
+    read_density,
+    read_result,
+    result_key,
+    write_density,
+    write_result,
+)
 
 Array = npt.NDArray[Any]
 
 #: The maximum number of test rows from which the KL of the units is computed during training.
 _MAX_RANKED = 2000
-#: The file with the codes of the points of the map, its format, and its maximum size in bytes.
-_FILE, _FORMAT, _MAX_BYTES = "codes.safetensors", 1, 64 * 2**20
+#: The maximum number of codes to which the density is fitted, since more take many seconds.
+_MAX_TRAINING = 4000
+#: The files with the codes of the points of the map, and with their density.
+_CODES, _DENSITY = "codes.safetensors", "density.safetensors"
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 
@@ -176,29 +184,19 @@ class OpenedRun:
     @cached_property
     def codes(self) -> Tensor:
         """The codes of `map_rows`, with shape (N, D), which a finished run stores in its folder."""
-        key = self._key()
-        with suppress(VariedError):  # a missing or corrupted file is written again
-            tensors, notes = read_tensors(self.run.store / _FILE)
-            if notes["key"] == key and tensors["codes"].shape == (
-                len(self.map_rows),
-                self.latent_dim,
-            ):
-                return tensors["codes"]
+        stored = read_result(self.run, _CODES, self._key)
+        shape = (len(self.map_rows), self.latent_dim)
+        codes = torch.empty(0) if stored is None else stored[0]["codes"]
+        if codes.shape == shape and codes.dtype == torch.float32:
+            return codes
         batches = self.run.batches(self.map_data)
         codes = functional.embed(self.run.model, self.run.codec.to_values, batches)
-        if self.run.store.is_trained and codes.nbytes <= _MAX_BYTES:
-            with suppress(OSError, VariedError):  # the folder may be read-only
-                write_tensors(self.run.store / _FILE, {"codes": codes}, key=key)
+        write_result(self.run, _CODES, self._key, {"codes": codes})
         return codes
 
+    @cached_property
     def _key(self) -> dict[str, Any]:
-        rows = {"rows": torch.from_numpy(self.map_rows.rows)}
-        return {
-            "format": _FORMAT,
-            "model": digest_tensors(self.run.model.state_dict()),
-            "data": self.run.metadata["digest"],
-            "rows": digest_tensors(rows),
-        }
+        return result_key(self.run, torch.from_numpy(self.map_rows.rows))
 
     @cached_property
     def scores(self) -> PassResult:
@@ -213,20 +211,20 @@ class OpenedRun:
         if not self.run.has_euclidean_latent:
             return None
         try:
-            training, held_out = (
-                self.codes[torch.from_numpy(rows[:most])]
-                for rows, most in (
-                    (self._points("train"), MAX_TRAINING),
-                    (self._points("validation"), MAX_HELD_OUT),
-                )
-            )
-            return functional.fit_latent_density(training, held_out)
+            density = read_density(self.run, _DENSITY, self._key, self.latent_dim)
+            if density is None:
+                training = self.codes[self._points("train")[:_MAX_TRAINING]]
+                held_out = self.codes[self._points("validation")[:MAX_HELD_OUT]]
+                density = functional.fit_latent_density(training, held_out)
+                write_density(self.run, _DENSITY, self._key, density)
         except VariedError:  # too few rows or too many dimensions, or the data are not available
             return None
+        return density
 
-    def _points(self, split: str) -> Array:
+    def _points(self, split: str) -> Tensor:
         """Return the indices of the points of the map that belong to a split."""
-        return np.flatnonzero(self.splits[self.map_rows.rows] == SPLITS.index(split))
+        is_member = self.splits[self.map_rows.rows] == SPLITS.index(split)
+        return torch.from_numpy(np.flatnonzero(is_member))
 
     def is_outside(self, z: Tensor) -> Tensor | None:
         """Return whether codes with shape (N, D) are outside the support of the data, or None."""

@@ -40,7 +40,9 @@ def make_snippets(
         values["z"] = [response.model_dump()["z"]]
     if name == "compare":
         values["other"] = _folder_of(opened, str(values["other"]))
-    lines = ["import varied", "", f"run = varied.Run({folder!r})"]
+    values["ending"] = opened.run.codec.default_ending
+    imports = ["import torch", ""] if "z" in values else []
+    lines = [*imports, "import varied", "", f"run = varied.Run({folder!r})"]
     rows = (values.get("source") or {}).get("rows")
     if rows is not None:
         lines.append(f"data = run.data.take({_list(rows)})")
@@ -100,7 +102,11 @@ def _list(values: list[Any]) -> str:
 
 
 def _call(method: str, values: Values, *first: str, file: str, **options: Any) -> list[str]:
-    """Return a call of a method of the run, the result of which is saved to a file."""
+    """Return a call of a method of the run, the result of which is saved to a file.
+
+    A name without an extension receives the extension of results of the run.
+    """
+    file = file if "." in file else f"{file}{values['ending']}"
     source = values.get("source")
     data = [] if source is None else ["data" if source.get("rows") is not None else f'"{_FILE}"']
     given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
@@ -109,7 +115,7 @@ def _call(method: str, values: Values, *first: str, file: str, **options: Any) -
 
 def _sample(values: Values) -> list[str]:
     options = {name: values.get(name) for name in ("label", "temperature", "seed")}
-    return _call("sample", values, str(values["n"]), file="samples.png", **options)
+    return _call("sample", values, str(values["n"]), file="samples", **options)
 
 
 def _decode(values: Values) -> list[str]:
@@ -127,7 +133,7 @@ def _interpolate(values: Values) -> list[str]:
     is_grid = len(source.get("rows") or source.get("examples") or ()) == 4
     n, grid, path = (None, True, None) if is_grid else (1, None, values["path"])
     options = {"n": n, "steps": values["steps"], "path": path, "grid": grid}
-    return _call("interpolate", values, file="path.png", **options)
+    return _call("interpolate", values, file="path", **options)
 
 
 def _attribute(values: Values) -> list[str]:
@@ -136,7 +142,7 @@ def _attribute(values: Values) -> list[str]:
     return [
         f"positive = {positive}",
         f"negative = {other if negative is None else _list(negative)}",
-        'run.edit(examples=(positive, negative)).save("edits.png")',
+        f'run.edit(examples=(positive, negative)).save("edits{values["ending"]}")',
     ]
 
 
@@ -149,12 +155,12 @@ _PYTHON: dict[str, Callable[[Values], list[str]]] = {
     "decode": _decode,
     "map/decode": _decode,
     "encode": lambda values: _call("encode", values, file="codes.csv"),
-    "reconstruct": lambda values: _call("reconstruct", values, file="reconstructions.png"),
+    "reconstruct": lambda values: _call("reconstruct", values, file="reconstructions"),
     "interpolate": _interpolate,
     "traverse": lambda values: _call(
         "traverse",
         values,
-        file="traversals.png",
+        file="traversals",
         dimensions=values["dimensions"],
         steps=values["steps"],
     ),
@@ -162,7 +168,7 @@ _PYTHON: dict[str, Callable[[Values], list[str]]] = {
     "detect": lambda values: _call(
         "detect", values, file="detected.csv", max_fpr=values["max_fpr"]
     ),
-    "impute": lambda values: _call("impute", values, file="imputed.csv"),
+    "impute": lambda values: _call("impute", values, file="imputed"),
     "inpaint": lambda values: _call(
         "inpaint", values, file="filled.png", mask="MASK.png", n=1, n_draws=values["n"]
     ),

@@ -6,6 +6,8 @@ import base64
 import binascii
 import io
 import math
+import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -248,12 +250,26 @@ def image_url(image: Array) -> str:
 
 
 def encode_png(image: Array) -> bytes:
-    """Return an image, uint8 with shape (H, W), (H, W, 3) or (H, W, 4), as a PNG file."""
-    from PIL import Image
+    """Return an image, uint8 with shape (H, W), (H, W, 3) or (H, W, 4), as a PNG file.
 
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    For small images, this takes a fifth of the time of Pillow.
+
+    References:
+        Portable Network Graphics (PNG) Specification, https://www.w3.org/TR/png-3/
+    """
+    height, width = image.shape[:2]
+    color_type = {1: 0, 3: 2, 4: 6}[math.prod(image.shape[2:])]
+    # Each row of pixels follows a byte with its filter, which is 0 for no filter.
+    rows = np.zeros((height, 1 + math.prod(image.shape[1:])), np.uint8)
+    rows[:, 1:] = image.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(*chunk) for chunk in chunks)
+
+
+def _png_chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(name))
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
 
 def parse_url(url: str) -> bytes:
