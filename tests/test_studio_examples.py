@@ -55,9 +55,9 @@ def encode(opened, examples, **options):
 
 def test_rows_of_a_table_are_converted_both_ways(table):
     frame = people()
-    found = items.item(table, 5).example
-    assert found.row["income"] == frame.income[5]
-    assert found.row["day"] == str(frame.day[5].date())
+    result = items.item(table, 5).example
+    assert result.row["income"] == frame.income[5]
+    assert result.row["day"] == str(frame.day[5].date())
     missing = int(np.flatnonzero(frame.age.isna())[0])
     assert items.item(table, missing).example.row["age"] is None
     chosen = [5, missing]
@@ -165,12 +165,12 @@ def test_data_that_are_not_available_are_a_reason(series):
 
 def test_series_are_converted_both_ways(series):
     x = waves()
-    found = items.item(series, 3).example
-    assert found.shape == [24]
-    assert np.allclose(np.array(found.values, float), x[3], equal_nan=True)
+    result = items.item(series, 3).example
+    assert result.shape == [24]
+    assert np.allclose(np.array(result.values, float), x[3], equal_nan=True)
     bad = {"kind": "array", "shape": [3], "values": [1, 2, 3]}
-    infinite = {"kind": "array", "shape": [24], "values": [float("inf"), *found.values[1:]]}
-    results = encode(series, [found.model_dump(), bad, infinite])
+    infinite = {"kind": "array", "shape": [24], "values": [float("inf"), *result.values[1:]]}
+    results = encode(series, [result.model_dump(), bad, infinite])
     assert np.allclose(results[0].mean, series.codes[3], atol=1e-5)
     assert "pass 24 values" in results[1].error
     assert "infinity" in results[2].error
@@ -206,14 +206,14 @@ def test_operations_are_deterministic(name, request):
 def test_snippets_contain_the_command(table):
     url = "http://127.0.0.1:8642/api/runs/0/sample"
     request = schemas.SampleRequest(n=5, seed=3, temperature=0.7)
-    found = run_operation(table, "sample", request, url).snippets
-    assert found.python.endswith('run.sample(5, temperature=0.7, seed=3).save("samples.csv")')
-    assert found.command.endswith("-n 5 --temperature 0.7 --seed 3")
-    assert url in found.curl
+    result = run_operation(table, "sample", request, url).snippets
+    assert result.python.endswith('run.sample(5, temperature=0.7, seed=3).save("samples.csv")')
+    assert result.command.endswith("-n 5 --temperature 0.7 --seed 3")
+    assert url in result.curl
     positive, negative = [0, 1, 2], [3, 4]
     request = schemas.AttributeRequest(name="a", positive=positive, negative=negative)
-    found = run_operation(table, "attribute", request, url).snippets
-    assert found.command.endswith("--positive 1,2,3 --negative 4,5")
+    result = run_operation(table, "attribute", request, url).snippets
+    assert result.command.endswith("--positive 1,2,3 --negative 4,5")
     assert run_operation(table, "encode", schemas.SourceRequest(source=rows(0)), url).snippets
 
 

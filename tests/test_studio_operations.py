@@ -257,9 +257,9 @@ def test_codes_and_density_are_stored_with_a_finished_run(bars):
 def test_items_have_labels_and_splits(bars):
     data, split = bars.run.data, bars.run.store.read_split()
     row = int(split.test[0])
-    found = items.item(bars, row)
-    assert (found.row, found.split, found.label) == (row, "test", data.classes[data.labels[row]])
-    assert np.array_equal(pixels(found.example), data.x[row])
+    result = items.item(bars, row)
+    assert (result.row, result.split, result.label) == (row, "test", data.classes[data.labels[row]])
+    assert np.array_equal(pixels(result.example), data.x[row])
     thumbnail = np.asarray(Image.open(io.BytesIO(items.thumbnail(bars, row))))
     assert np.array_equal(thumbnail, data.x[row])
     with pytest.raises(VariedError, match="no row 200"):
