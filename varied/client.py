@@ -62,7 +62,8 @@ class Client:
         parts = urlsplit(link)
         if parts.scheme != "http" or not parts.netloc:
             raise ClientError(
-                f"'{link}' is not the link that `varied studio` prints; copy it again."
+                "This is not the link that `varied studio` prints, which begins with http://; copy "
+                "it again."
             )
         self.address = f"http://{parts.netloc}"
         self._token = token or parse_qs(parts.query).get("token", [""])[0]
@@ -86,9 +87,8 @@ class Client:
             if run["id"] == id or run["name"] == id or (id is None and run["state"] == "finished"):
                 return RemoteRun(self, run["id"])
         names = ", ".join(run["name"] for run in runs[:10]) or "none"
-        raise ClientError(
-            f"There is no run '{id or 'that is trained'}'; runs: {names}.", "not-found"
-        )
+        what = "trained run" if id is None else f"run '{id}'"
+        raise ClientError(f"There is no {what}; the runs are: {names}.", "not-found")
 
     def upload(self, *paths: str | Path) -> Json:
         """Upload the files of a dataset, and return what the server read.

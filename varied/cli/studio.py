@@ -8,7 +8,7 @@ import sys
 import threading
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -85,10 +85,11 @@ def _serve(root: Path, run: Path | None, host: str, port: int, no_open: bool) ->
             threading.Thread(target=webbrowser.open, args=(access.link,), daemon=True).start()
 
     with console.status("Starting"):
-        from varied.studio.serving import serve as serve_until_interrupt
-    options: dict[str, Any] = {"run": run, "host": host, "port": port}
+        from varied.studio.serving import Server
+
+        server = Server(root, run=run, host=host, port=port, on_start=announce)
     try:
-        serve_until_interrupt(root, on_start=announce, **options)
+        server.serve_until_interrupt()
     except KeyboardInterrupt:
         console.show("Stopped; training runs continue, and `varied studio` shows them again.")
 

@@ -163,7 +163,7 @@ def create_app(root: Path | str, access: Access, run: Path | str | None = None) 
         description="Use variational autoencoders that were trained with Varied.",
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
-        openapi_url="/api/openapi.json",
+        openapi_url=None,  # a route of the API adds examples
         lifespan=lifespan,
     )
     app.state.studio = studio

@@ -20,6 +20,7 @@ from varied.errors import printable
 from varied.studio import generation, items, latent_map, schemas
 from varied.studio.events import follow_run
 from varied.studio.failures import not_found, responses
+from varied.studio.openapi import describe_api, request_examples
 from varied.studio.opened_run import OpenedRun
 from varied.studio.operations import OPERATIONS, Operation
 from varied.studio.options import list_models, list_options
@@ -120,6 +121,13 @@ def _add_run_routes(app: FastAPI, studio: Studio) -> None:
             root=printable(shown.name),
             is_single_run=workspace.is_single_run,
         )
+
+    @app.get("/api/openapi.json", include_in_schema=False)
+    async def openapi() -> dict[str, Any]:
+        if workspace.run is None:
+            return describe_api(app)
+        id = next(iter(workspace.folders()))
+        return describe_api(app, id, await wait_for(studio.models.call(id, request_examples)))
 
     @app.get("/api/runs", tags=["runs"])
     def runs() -> list[schemas.RunSummary]:

@@ -147,8 +147,8 @@ class Guard:
             return 403, "Requests from other pages are refused; open the link in the terminal."
         if exchange.header("sec-fetch-site")[:1] == ["cross-site"] and exchange.path != "/":
             return 403, "Requests from other pages are refused; open the link in the terminal."
-        bearer = [t.removeprefix("Bearer ") for t in exchange.header("authorization")]
-        if len(bearer) == 1 and self.access.accepts(bearer[0]):
+        scheme, _, bearer = ",".join(exchange.header("authorization")).partition(" ")
+        if scheme == "Bearer" and self.access.accepts(bearer):
             return None
         if self._is_login(exchange):
             return None

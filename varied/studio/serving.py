@@ -23,21 +23,47 @@ _WILDCARDS = ("", "*", "0.0.0.0", "::", "[::]")
 
 
 class Server(uvicorn.Server):
-    """A server that calls a function when it accepts connections.
+    """A server of the page and the API, which already listens at its address.
 
     Arguments:
-        config: The configuration.
-        on_start: The function.
+        root: The folder that contains the runs.
+        run: The folder of the only run that is served, or None.
+        host: The name or address to listen at.
+        port: The preferred port; 0 for any free port.
+        on_start: A function that is called when the server answers requests.
+
+    Raises:
+        VariedError: If the address cannot be used.
     """
 
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], object]) -> None:
-        super().__init__(config)
-        self.on_start = on_start
+    def __init__(
+        self,
+        root: Path,
+        *,
+        run: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8642,
+        on_start: Callable[[Access], object] = lambda access: None,
+    ) -> None:
+        self.listener, self.on_start = bind(host, port), on_start
+        self.access = Access(self.listener.getsockname()[1], host)
+        self.app = create_app(root, self.access, run)
+        self.app.state.studio.is_closing = lambda: self.should_exit
+        settings: dict[str, Any] = {"log_level": "warning", "access_log": False}
+        settings |= {"server_header": False, "timeout_graceful_shutdown": _SHUTDOWN_SECONDS}
+        super().__init__(uvicorn.Config(self.app, **settings))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections."""
+        """Start to answer requests."""
         await super().startup(sockets)
-        self.on_start()
+        self.on_start(self.access)
+
+    def serve_until_interrupt(self) -> None:
+        """Answer requests until the process is interrupted."""
+        try:
+            self.run(sockets=[self.listener])
+        finally:
+            self.app.state.studio.close()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -75,36 +101,3 @@ def bind(host: str, port: int) -> socket.socket:
             continue
         return result
     raise VariedError(f"No port from {ports[0]} to {ports[-1]} is free; choose one with --port.")
-
-
-def serve(
-    root: Path,
-    *,
-    run: Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8642,
-    on_start: Callable[[Access], object],
-) -> None:
-    """Serve the page and the API until the process is interrupted.
-
-    Arguments:
-        root: The folder that contains the runs.
-        run: The folder of the only run that is served, or None.
-        host: The name or address to listen at.
-        port: The preferred port; 0 for any free port.
-        on_start: A function that is called when the server accepts connections.
-
-    Raises:
-        VariedError: If the address cannot be used.
-    """
-    listener = bind(host, port)
-    access = Access(listener.getsockname()[1], host)
-    app = create_app(root, access, run)
-    settings: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
-    config = uvicorn.Config(app, timeout_graceful_shutdown=_SHUTDOWN_SECONDS, **settings)
-    server = Server(config, lambda: on_start(access))
-    app.state.studio.is_closing = lambda: server.should_exit
-    try:
-        server.run(sockets=[listener])
-    finally:
-        app.state.studio.close()

@@ -143,7 +143,8 @@ class Workspace:
         log = _read_log(folder)
         evaluation = row.get("evaluation") or {}
         last = evaluation or _last_validation(log)
-        elbo = evaluation.get("elbo")
+        elbo = _finite(evaluation.get("elbo"))
+        step = _finite(log[-1].get("step")) if log else None
         active = last.get("active_units")
         minus_elbo = -elbo if elbo is not None else _sum(last, "reconstruction", "kl")
         return RunSummary(
@@ -152,7 +153,7 @@ class Workspace:
             model=printable(row.get("model", "")),
             data=self._data_name(folder, row),
             state=_state(folder, row, is_running),
-            step=int(log[-1]["step"]) if log and "step" in log[-1] else None,
+            step=None if step is None else int(step),
             minus_elbo=_finite(minus_elbo),
             reconstruction=_finite(last.get("reconstruction")),
             kl=_finite(last.get("kl")),
