@@ -475,3 +475,15 @@ def test_a_newer_checkpoint_is_noticed(bars, tmp_path):
     again = opened.reopen()
     assert again.is_current
     assert again.run.data is data
+
+
+def test_a_run_is_opened_at_its_last_checkpoint(bars, tmp_path):
+    folder = bars.run.save(tmp_path / "copy")
+    for name in ("model", "codes", "density"):
+        (folder / f"{name}.safetensors").unlink(missing_ok=True)
+    opened = OpenedRun(folder, gray_bars())
+    assert opened.codes.shape == (200, 2)
+    assert not (folder / "codes.safetensors").exists()  # only a finished run stores them
+    (checkpoint,) = sorted((folder / "checkpoints").iterdir())[-1:]
+    checkpoint.rename(checkpoint.with_name("000000999.safetensors"))
+    assert not opened.is_current

@@ -113,6 +113,11 @@ def _require_edit(opened: OpenedRun) -> None:
     opened.run.require_euclidean_latent("An attribute")
 
 
+def _require_units(opened: OpenedRun) -> None:
+    _require_data(opened)
+    opened.run.require_euclidean_latent("A slider for each latent unit")
+
+
 def _require_detection(opened: OpenedRun) -> None:
     require_density(opened.run)
     _require_data(opened)
@@ -144,7 +149,7 @@ CHECKS: dict[str, Callable[[OpenedRun], None]] = {
     "map": _require_data,
     "map/decode": _require_data,
     "items": _require_data,
-    "units": _require_edit,
+    "units": _require_units,
 }
 
 
