@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from varied import __version__, atomic_io
 from varied.errors import VariedError, printable
 from varied.studio.descriptions import describe_run, describe_unopened
 from varied.studio.failures import add_handlers, not_found
+from varied.studio.generation import decode_together
 from varied.studio.jobs import Jobs
 from varied.studio.model_thread import ModelThread
 from varied.studio.opened_run import OpenedRun, Services
-from varied.studio.operations import OPERATIONS, run_operation
+from varied.studio.operations import run_operation
 from varied.studio.routes import add_routes, max_body_bytes
 from varied.studio.schemas import DecodeRequest, DecodeResponse, Response, RunDetails, Schema
 from varied.studio.security import Access, Guard
@@ -83,7 +84,7 @@ class Studio:
         self.jobs = Jobs(self.workspace.hide_root)
         self.downloads = Downloads(temporary)
         services = Services(self.uploads.path, add_download=self.downloads.add)
-        self.models = ModelThread(self.trainings.find, services, self._decode, self._complete)
+        self.models = ModelThread(self.trainings.find, services, self._decode)
         #: Whether the server ends, so that event streams end as well.
         self.is_closing: Callable[[], bool] = lambda: False
 
@@ -95,24 +96,20 @@ class Studio:
         """
         if name == "decode":
             assert isinstance(request, DecodeRequest)
-            return await asyncio.wrap_future(self.models.call_decode(id, request))
+            return await self.models.decode_soon(id, request)
 
         url = f"{self.address}api/runs/{id}/{name}"
         call = self.models.call(id, lambda opened: run_operation(opened, name, request, url))
         return await asyncio.wrap_future(call)
 
-    def _decode(self, opened: OpenedRun, request: DecodeRequest) -> DecodeResponse:
-        response: DecodeResponse = OPERATIONS["decode"].function(opened, request)
-        return response
-
-    def _complete(
-        self, opened: OpenedRun, request: DecodeRequest, response: DecodeResponse
-    ) -> DecodeResponse:
-        """Add code that does what a request does to its part of a response."""
+    def _decode(self, opened: OpenedRun, requests: Sequence[DecodeRequest]) -> list[DecodeResponse]:
+        """Answer decode requests together, and add code that does what each request does."""
         id = run_id(self.workspace.relative(opened.run.folder))
         url = f"{self.address}api/runs/{id}/decode"
-        response.snippets = make_snippets(opened, "decode", request, url, response)
-        return response
+        responses = decode_together(opened, requests)
+        for request, response in zip(requests, responses, strict=True):
+            response.snippets = make_snippets(opened, "decode", request, url, response)
+        return responses
 
     async def describe(self, id: str) -> RunDetails:
         """Describe a run.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,7 +20,8 @@ T = TypeVar("T")
 #: The number of runs that are kept open, and the maximum number of codes in a batch.
 _MAX_OPEN, _MAX_CODES = 3, 512
 
-Decode = Callable[[OpenedRun, DecodeRequest], DecodeResponse]
+Listener = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+Decode = Callable[[OpenedRun, Sequence[DecodeRequest]], list[DecodeResponse]]
 
 
 @dataclass
@@ -30,19 +33,14 @@ class _Call:
         function: The function.
         request: The decode request, if the call can be batched with others.
         future: The result.
+        listener: An event loop, and its future for the result, which replaces ``future``.
     """
 
     id: str
     function: Callable[[OpenedRun], Any]
     request: DecodeRequest | None = None
     future: Future[Any] = field(default_factory=Future)
-
-    def can_join(self, other: _Call) -> bool:
-        """Return whether two decode requests can be answered together."""
-        if self.request is None or other.request is None or self.id != other.id:
-            return False
-        lengths = {len(z) for call in (self, other) for z in call.request.z}  # type: ignore[union-attr]
-        return self.request.label == other.request.label and len(lengths) == 1
+    listener: Listener | None = None
 
 
 class ModelThread:
@@ -53,8 +51,7 @@ class ModelThread:
     Arguments:
         find: Returns the folder of a run by its id.
         services: Uploads and downloads; other runs are opened by this thread.
-        decode: The function that decodes the codes of several requests together.
-        complete: Adds to the response what depends on a single request.
+        decode: The function that answers several decode requests together.
     """
 
     def __init__(
@@ -62,9 +59,8 @@ class ModelThread:
         find: Callable[[str], Path],
         services: Services,
         decode: Decode,
-        complete: Callable[[OpenedRun, DecodeRequest, DecodeResponse], DecodeResponse],
     ) -> None:
-        self.find, self.decode, self.complete = find, decode, complete
+        self.find, self.decode = find, decode
         self.services = Services(services.read_upload, self._open, services.add_download)
         self._runs: OrderedDict[str, OpenedRun] = OrderedDict()
         self._calls: deque[_Call] = deque()
@@ -77,30 +73,39 @@ class ModelThread:
         """Call a function of a run, after all earlier calls."""
         return cast("Future[T]", self._add(_Call(id, function)))
 
-    def call_decode(self, id: str, request: DecodeRequest) -> Future[DecodeResponse]:
-        """Decode codes, together with those of other requests that wait for the same run."""
+    async def decode_soon(self, id: str, request: DecodeRequest) -> DecodeResponse:
+        """Decode codes, together with those of other requests that wait for the same run.
 
-        def decode(opened: OpenedRun) -> DecodeResponse:
-            return self.complete(opened, request, self.decode(opened, request))
+        The event loop is woken once for all of these requests.
 
-        return self._add(_Call(id, decode, request))
+        Raises:
+            VariedError: If the run cannot be opened.
+        """
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[DecodeResponse] = loop.create_future()
+        decode = lambda opened: self.decode(opened, [request])[0]  # noqa: E731
+        self._add(_Call(id, decode, request, listener=(loop, waiting)))
+        return await waiting
 
     def close(self) -> None:
         """End the thread after the current call; the others are canceled."""
         with self._condition:
             self._is_closing = True
-            for call in self._calls:
-                call.future.cancel()
+            calls = list(self._calls)
             self._calls.clear()
             self._condition.notify()
+        for call in calls:
+            call.future.cancel()
+        _notify([(call, asyncio.CancelledError()) for call in calls if call.listener])
 
     def _add(self, call: _Call) -> Future[Any]:
         with self._condition:
-            if self._is_closing:
-                call.future.cancel()
-            else:
+            if not self._is_closing:
                 self._calls.append(call)
                 self._condition.notify()
+                return call.future
+        call.future.cancel()
+        _notify([(call, asyncio.CancelledError())] if call.listener else [])
         return call.future
 
     def _work(self) -> None:
@@ -125,8 +130,8 @@ class ModelThread:
             n_codes = len(first.request.z)
             others: deque[_Call] = deque()
             for call in self._calls:
-                n = len(call.request.z) if call.request is not None else 0
-                if call.can_join(first) and n_codes + n <= _MAX_CODES:
+                n = _MAX_CODES if call.request is None else len(call.request.z)
+                if call.id == first.id and n_codes + n <= _MAX_CODES:
                     calls.append(call)
                     n_codes += n
                 else:
@@ -136,34 +141,20 @@ class ModelThread:
 
     def _answer(self, call: _Call) -> None:
         try:
-            call.future.set_result(call.function(self._open(call.id)))
+            result = call.function(self._open(call.id))
         except BaseException as error:  # the thread must go on
-            call.future.set_exception(error)
+            result = error
+        _notify([(call, result)])
 
     def _answer_together(self, calls: list[_Call]) -> None:
+        requests = [call.request for call in calls if call.request is not None]
         try:
-            opened = self._open(calls[0].id)
-            requests = [call.request for call in calls if call.request is not None]
-            z = [code for request in requests for code in request.z]
-            joined = DecodeRequest.model_construct(z=z, label=requests[0].label)
-            response, start = self.decode(opened, joined), 0
-            parts = []
-            for request in requests:
-                rows = slice(start, start + len(request.z))
-                outside = response.is_outside
-                part = DecodeResponse.model_construct(
-                    snippets=None,
-                    results=response.results[rows],
-                    is_outside=None if outside is None else outside[rows],
-                )
-                parts.append(self.complete(opened, request, part))
-                start = rows.stop
-        except Exception:  # one request may be invalid
+            responses = self.decode(self._open(calls[0].id), requests)
+        except Exception:  # one request may be the reason
             for call in calls:
                 self._answer(call)
             return
-        for call, part in zip(calls, parts, strict=True):
-            call.future.set_result(part)
+        _notify(list(zip(calls, responses, strict=True)))
 
     def _open(self, id: str) -> OpenedRun:
         """Return an opened run, which is opened again when its weights have changed."""
@@ -176,3 +167,31 @@ class ModelThread:
         while len(self._runs) > _MAX_OPEN:
             self._runs.popitem(last=False)
         return opened
+
+
+def _notify(results: list[tuple[_Call, Any]]) -> None:
+    """Set the results or the errors of calls, and wake each event loop once."""
+    waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for call, result in results:
+        if call.listener is not None:
+            loop, future = call.listener
+            waiting.setdefault(loop, []).append((future, result))
+        elif isinstance(result, BaseException):
+            call.future.set_exception(result)
+        else:
+            call.future.set_result(result)
+    for loop, pairs in waiting.items():
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(_set_results, pairs)
+
+
+def _set_results(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in pairs:
+        if future.done():  # the client has gone
+            continue
+        if isinstance(result, asyncio.CancelledError):
+            future.cancel()
+        elif isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -56,6 +56,8 @@ def max_body_bytes(path: str) -> int:
 def add_routes(app: FastAPI, studio: Studio) -> None:
     """Add all routes to an application."""
     app.router.responses = dict(responses(*_REFUSALS))
+    for name, operation in OPERATIONS.items():  # first, since routes are compared in order
+        _add_operation(app, studio, name, operation)
     _add_page(app)
     _add_run_routes(app, studio)
     _add_training_routes(app, studio)
@@ -63,8 +65,6 @@ def add_routes(app: FastAPI, studio: Studio) -> None:
     _add_item_routes(app, studio)
     _add_job_routes(app, studio)
     _add_animation(app, studio)
-    for name, operation in OPERATIONS.items():
-        _add_operation(app, studio, name, operation)
 
 
 def to_json(value: BaseModel, status: int = 200) -> Response:

@@ -85,7 +85,8 @@ def bind(host: str, port: int) -> socket.socket:
             raise VariedError(
                 f"There is no host '{host}' ({error}); use --host 127.0.0.1."
             ) from None
-        result = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio turns Nagle's algorithm off only if the protocol is named, which saves 40 ms.
+        result = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             result.bind(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,12 @@ def make_snippets(
 
 def relative(folder: Path) -> str:
     """Return a folder relative to the current one if it is inside, and absolute otherwise."""
-    here, resolved = Path.cwd(), folder.resolve()
+    return _relative(folder, Path.cwd())
+
+
+@lru_cache(maxsize=64)  # links are resolved once, which takes longer than everything else here
+def _relative(folder: Path, here: Path) -> str:
+    resolved = folder.resolve()
     return str(resolved.relative_to(here)) if resolved.is_relative_to(here) else str(resolved)
 
 

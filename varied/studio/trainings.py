@@ -102,8 +102,12 @@ class Trainings:
         Raises:
             RequestError: If there is no run with this id.
         """
-        folder = self.folders().get(id)
-        return self.workspace.find(id) if folder is None else folder
+        training = self._trainings.get(id)
+        if training is not None:
+            is_created = (training.folder / "spec.toml").is_file()
+            if is_created or training.is_running or training.error:
+                return training.folder
+        return self.workspace.find(id)
 
     def summarize(self, id: str) -> RunSummary:
         """Return a summary of a run.

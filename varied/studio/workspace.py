@@ -117,6 +117,9 @@ class Workspace:
         Raises:
             RequestError: If there is no run with this id.
         """
+        known = self._folders.get(id)
+        if known is not None and (known / "spec.toml").is_file():
+            return known
         folders = self.folders()
         if id not in folders:
             raise not_found("run", "/api/runs")
