@@ -552,6 +552,7 @@ def test_every_status_is_declared(app):
         for method in methods.values():
             assert {"400", "401", "403", "404", "413", "422"} <= method["responses"].keys(), path
     assert document["info"]["title"] == "Varied"
+    assert request(app, "PUT", "/api/runs").header("allow") == "GET, POST"
 
 
 def test_the_commands_explain_invalid_arguments(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from varied.errors import VariedError, printable
 from varied.studio.schemas import Failure, Problem
@@ -97,8 +98,15 @@ def _respond(status: int, message: str, fields: Sequence[str] = (), **headers: s
 def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code if error.status_code in KINDS else 500
-    allow = {name: value for name, value in (error.headers or {}).items() if name == "Allow"}
+    allow = {"Allow": _permitted_methods(request)} if status == 405 else {}
     return _respond(status, _SENTENCES.get(status, str(error.detail)), **allow)
+
+
+def _permitted_methods(request: Request) -> str:
+    """Return the methods of all routes with the path of a request."""
+    path = request.scope["path"]
+    routes = [r for r in request.app.routes if isinstance(r, Route) and r.path_regex.match(path)]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 def _answer_invalid_request(request: Request, error: Exception) -> Response:

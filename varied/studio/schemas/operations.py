@@ -149,7 +149,7 @@ class DetectRequest(Schema):
     """Score examples; the test rows if there is no source."""
 
     source: Source | None = None
-    max_fpr: Annotated[FiniteFloat, Field(gt=0, lt=1)] = 0.05
+    max_fpr: Annotated[FiniteFloat, Field(ge=1e-6, lt=1)] = 0.05
 
 
 class Anomaly(Schema):
