@@ -1,4 +1,4 @@
-/** The types of the API, as in varied/studio/schemas.py, and the functions that call it. */
+/** The types of the API, as in varied/studio/schemas, and the functions that call it. */
 
 export interface ImageExample { kind: "image"; image: string }
 export type Cell = string | number | boolean | null;
@@ -19,7 +19,7 @@ export type RunState = "training" | "finished" | "stopped" | "corrupted";
 export interface RunSummary {
   id: string; name: string; model: string; data: string; state: RunState;
   step: number | null; minus_elbo: number | null; reconstruction: number | null; kl: number | null;
-  active: string | null; modified: number; parent: string;
+  active: string | null; modified: number; parent: string; error: string | null;
 }
 export interface RunDetails extends RunSummary {
   kind: string; noun: string; shape: number[]; latent_dim: number | null; n_data: number | null;
@@ -88,7 +88,7 @@ export interface Anomaly {
   reason: string; excess: Example | null;
 }
 export interface DetectResponse extends WithSnippets {
-  results: Anomaly[]; threshold: number; max_fpr: number; normal_scores: number[];
+  results: Anomaly[]; threshold: number | null; max_fpr: number; normal_scores: number[];
 }
 export interface ImputedCell {
   row: number; column: string; value: Cell; low: number | null; high: number | null;

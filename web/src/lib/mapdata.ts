@@ -32,6 +32,12 @@ export const loadValues = (run: string, column: string, version: number): Promis
   remember(values, `${run}/${column}/${version}`, async () =>
     new Float32Array(await getBytes(`runs/${run}/map/values/${encodeURIComponent(column)}`)), 8);
 
+/** The projection that is shown first: t-SNE or UMAP if computed, since they separate best. */
+export function defaultProjection(info: MapInfo | null): string {
+  const ready = info?.projections.filter((entry) => entry.is_ready).map((entry) => entry.name) ?? [];
+  return ["umap", "tsne"].find((name) => ready.includes(name)) ?? ready[0] ?? "pca";
+}
+
 /** Points colored and shaped by label; group 0 is hidden, group 1 has no label. */
 export function styleByLabel(
   scatter: Scatter, labels: string[], isDark: boolean, hidden: Set<number>, selected: Uint8Array | null,

@@ -20,7 +20,8 @@ export const route = $state<Route>(parse(location.hash));
 
 function update(): void {
   const next = parse(location.hash);
-  route.parts = next.parts;
+  // Equal parts stay the same objects, so that only what depends on a change is computed again.
+  if (next.parts.join("/") !== route.parts.join("/")) route.parts = next.parts;
   route.query = next.query;
 }
 

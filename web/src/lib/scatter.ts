@@ -81,6 +81,21 @@ export class Scatter {
     const stamps = this.#stampsOf(style.shapes, size, width);
     const single = stamps.length === 1 ? stamps[0] : undefined;
     let drawn = 0;
+    if (size <= 2 && wanted < 0) {
+      const isPair = size === 2;
+      for (let i = 0; i < this.n; i++) {
+        const px = (left + (x[i] as number) * scale) | 0;
+        const py = (top - (y[i] as number) * scale) | 0;
+        if (px < 1 || py < 1 || px >= right || py >= bottom) continue;
+        const color = colors[group[i] as number] as number;
+        if (color === 0) continue;
+        drawn += 1;
+        const base = py * width + px;
+        words[base] = color;
+        if (isPair) words[base - 1] = words[base - width] = words[base - width - 1] = color;
+      }
+      return drawn;
+    }
     for (let i = 0; i < this.n; i++) {
       const px = (left + (x[i] as number) * scale) | 0;
       const py = (top - (y[i] as number) * scale) | 0;

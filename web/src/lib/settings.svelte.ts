@@ -56,10 +56,11 @@ export const keepUnitNames = (run: string, names: Record<string, string>): void 
   write(`varied.units.${run}`, JSON.stringify(names));
 
 /** The selected rows by run; they stay until the page is closed. */
-const selections: Record<string, number[]> = $state({});
-export const selection = (run: string): number[] => selections[run] ?? [];
+let selections = $state.raw<Record<string, number[]>>({});
+const NONE: number[] = [];
+export const selection = (run: string): number[] => selections[run] ?? NONE;
 export function select(run: string, rows: number[]): void {
-  selections[run] = rows;
+  selections = { ...selections, [run]: rows };
 }
 
 /** What screen readers announce. */
