@@ -10,7 +10,7 @@ QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope
 ALLOW_NO_TESTS := || [ $$? -eq 5 ]
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format bench fuzz chaos scale docs clean
+.PHONY: help demo test slow lint format bench fuzz chaos scale web docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ scale: .venv/test ## compare one process with two, and up to six million images 
 
 chaos: .venv/test ## let disk operations fail, and kill 3,000 processes at random (an hour)
 	$(PY) -m benchmarks.chaos
+
+web: ## build the page of the studio with Node.js
+	cd web && npm ci --ignore-scripts && npx svelte-check --fail-on-warnings && npx vite build
 
 docs: .venv/test ## run the examples of the documentation
 	$(PY) -m pytest --doctest-glob='*.md' docs README.md $(ALLOW_NO_TESTS)

@@ -55,6 +55,8 @@ LAYERS = (
     {"evaluate.suites"},
     {"training"},
     {"estimators"},
+    {"client"},
+    {"studio"},
     {"cli"},
     {"worker", "__main__"},
 )
@@ -65,8 +67,11 @@ MAX_LINES = 450
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 PICKLE_MODULES = {"pickle", "_pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve"}
 NETWORK_MODULES = {"urllib", "requests", "http", "socket", "httpx", "aiohttp", "ftplib"}
-WITHOUT_CONNECTION = {"urllib.parse"}
-MAY_USE_NETWORK = {"varied/data/catalog.py", "varied/data/download.py"}
+WITHOUT_CONNECTION = {"urllib.parse", "http.cookies"}
+MAY_USE_NETWORK = {
+    *("varied/data/catalog.py", "varied/data/download.py"),
+    *("varied/client.py", "varied/studio/serving.py"),
+}
 FORBIDDEN_CALLS = {
     "torch.load": "it unpickles; store weights as safetensors",
     "torch.save": "it pickles; store weights as safetensors",
@@ -88,6 +93,7 @@ MAY_WRITE = {
     "varied/data/molecules/parsing.py": {"write_text"},
     "varied/plots/style.py": {"savefig"},
     "varied/runs/columns.py": {"to_csv"},
+    "varied/studio/uploads.py": set(),  # the members of a zip file
 }
 #: Words that end in "ed" but are not past participles.
 NOT_PARTICIPLES = {"embed", "seed", "speed", "feed", "need", "seeded"}

@@ -14,7 +14,7 @@ import varied
 from varied import atomic_io
 from varied.errors import VariedError
 from varied.runs import Run
-from varied.runs.traversal import _rank_units
+from varied.runs.traversal import rank_units
 from varied.training.update import prepare_update
 
 FILES = [
@@ -316,7 +316,7 @@ def test_arrays_of_image_shape_are_plotted_as_images(scale, shift, tmp_path):
 
 def test_an_autoencoder_has_no_kl(data, tmp_path):
     run = varied.train(data, "autoencoder", out=tmp_path / "run", latent=3, **THREE_STEPS)
-    units, kl = _rank_units(run)
+    units, kl = rank_units(run)
     assert sorted(units) == [0, 1, 2]
     assert np.isnan(kl).all()
     assert atomic_io.read_json(run.folder / "evaluation.json")["elbo"] is None

@@ -19,6 +19,7 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 _MODULES = {
+    "Client": "varied.client",
     "ConditionalDistribution": "varied.trace",
     "Level": "varied.trace",
     "Objective": "varied.objectives",
@@ -55,6 +56,7 @@ _SUBPACKAGES = (
 __all__ = [
     "VAE",
     "ZOO",
+    "Client",
     "ConditionalDistribution",
     "Level",
     "Objective",
@@ -83,6 +85,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from varied.client import Client
     from varied.composition import compose
     from varied.data import RawData, read
     from varied.errors import VariedError

@@ -206,6 +206,21 @@ def remove(path: Path) -> None:
         ) from error
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with its content, if it exists.
+
+    Raises:
+        VariedError: If it cannot be removed.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise VariedError(
+            f"{folder} could not be removed ({error.strerror}); check its permissions."
+        ) from error
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Remove the unfinished files that killed processes left in a folder and its subfolders."""
     for path in folder.rglob(f".*{TEMPORARY}"):
@@ -264,6 +279,27 @@ def _open_locked(path: Path) -> int:
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether another process holds the lock on an existing file; see `lock_file`.
+
+    If the lock is free, it is taken for a moment. On systems without file locks, the result is
+    True.
+    """
+    if fcntl is None:
+        return path.exists()
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def check_is_file(path: Path) -> None:

@@ -34,6 +34,7 @@ from varied.cli.options import with_raw_csv
 from varied.cli.reconstruct import reconstruct
 from varied.cli.runs import runs
 from varied.cli.sample import sample
+from varied.cli.studio import serve, studio
 from varied.cli.style import style
 from varied.cli.train import train
 from varied.cli.traverse import traverse
@@ -46,6 +47,7 @@ COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Analyze": [encode, neighbors, classify, detect, impute],
     "Compress and export": [compress, decompress, export],
     "Evaluate": [evaluate, compare],
+    "Explore": [studio, serve],
     "Look up": [models, explain, data, runs, verify, doctor],
 }
 

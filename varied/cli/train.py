@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "Output"
 #: Parameters of the command that are not passed to `varied.training.prepare` unchanged.
-_OWN = {"source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet"}
+_OWN = {"source", "model", "spec", "image_size", "out", "dry_run", "measure", "as_json", "quiet"}
 _OWN |= {"processes", "engine", "workers"}
 
 
@@ -171,6 +171,14 @@ def train(
     dry_run: Annotated[
         bool, _switch(REST, "--dry-run", "Print the configuration and exit.")
     ] = False,
+    measure: Annotated[
+        bool,
+        _switch(
+            REST,
+            "--measure",
+            "With --dry-run, also train for two seconds to estimate the time and the memory.",
+        ),
+    ] = False,
     as_json: Annotated[bool, _switch(REST, "--json", "Print the result as JSON.")] = False,
     quiet: Annotated[bool, _switch(REST, "--quiet", "Print only the run folder.")] = False,
 ) -> None:
@@ -203,7 +211,7 @@ def train(
         folder = Path(temporary) / "dry-run" if dry_run else out
         job = prepare_job(source, _model(model, spec), folder, choices, mode)
         if dry_run:
-            _print_plan(job, mode)
+            _print_plan(job, mode, measure)
             return
         if job.group.rank > 0:
             job.follow()
@@ -224,12 +232,20 @@ def _model(name: str | None, spec: Path | None) -> Any:
     return Spec.from_toml(read_text(spec))
 
 
-def _print_plan(job: Job, mode: OutputMode) -> None:
-    """Print the configuration that would be used for training."""
+def _print_plan(job: Job, mode: OutputMode, measure: bool) -> None:
+    """Print the configuration that would be used for training, and what training would cost."""
+    from varied.training.cost import measure_cost
+
     n_parameters = sum(p.numel() for p in job.model.parameters())
+    plan: dict[str, Any] = {"parameters": n_parameters, "sentences": job.sentences}
+    cost = measure_cost(job) if measure else None
     if mode.as_json:
-        spec = job.spec.to_dict()
-        console.show_json({"spec": spec, "parameters": n_parameters, "sentences": job.sentences})
+        costs = {} if cost is None else cost._asdict()
+        console.show_json({"spec": job.spec.to_dict(), **plan, **costs})
         return
     console.heading(f"Would train {n_parameters:,} parameters")
+    if cost is not None and cost.minutes is not None:
+        console.say(
+            f"The estimated training time on this machine is {cost.minutes:.1f} minutes.", 2
+        )
     console.show("", *job.spec.to_toml().rstrip("\n").split("\n"))

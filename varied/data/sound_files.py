@@ -198,12 +198,16 @@ def write_sound(wave: Array, path: Path, rate: int) -> None:
         path: The file; its extension determines the format.
         rate: The sample rate in Hz.
     """
+    atomic_write(path, encode_sound(wave, path.suffix[1:].upper(), rate), sync=False)
+
+
+def encode_sound(wave: Array, form: str, rate: int) -> bytes:
+    """Return the content of a file in the format "WAV", "FLAC" or "OGG"; see `write_sound`."""
     peak = float(np.abs(wave).max(initial=0))
-    form = path.suffix[1:].upper()
     subtype = "VORBIS" if form == "OGG" else "PCM_16"
     scaled, content = wave / max(1.0, peak * 1.001), io.BytesIO()
     import_soundfile().write(content, scaled, rate, format=form, subtype=subtype)
-    atomic_write(path, content.getvalue(), sync=False)
+    return content.getvalue()
 
 
 def import_soundfile() -> Any:

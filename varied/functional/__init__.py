@@ -21,10 +21,10 @@ from varied.functional.encode import Codes, embed, encode
 from varied.functional.generate import decode, reconstruct, sample
 from varied.functional.importance_sampling import NLL, negative_log_likelihood
 from varied.functional.impute import conditional_mean, impute
-from varied.functional.interpolate import PATHS, grid, interpolate
+from varied.functional.interpolate import PATHS, grid, grid_codes, interpolate, path_codes
 from varied.functional.interval_calibration import draw_scale
 from varied.functional.latent_density import LatentDensity, fit_latent_density
-from varied.functional.neighborhood import nearest_codes, variations
+from varied.functional.neighborhood import distance_scale, nearest_codes, variations
 from varied.functional.optimize import Candidates, Optimum, TrustRegion, search
 from varied.functional.property_prediction import PropertyPredictor, fit_property
 from varied.functional.style import level_units, mix_codes, recondition
@@ -53,6 +53,7 @@ __all__ = [
     "conditional_mean",
     "decode",
     "direction",
+    "distance_scale",
     "draw_scale",
     "edit",
     "effects",
@@ -62,6 +63,7 @@ __all__ = [
     "fit_property",
     "gains",
     "grid",
+    "grid_codes",
     "impute",
     "interpolate",
     "level_units",
@@ -69,6 +71,7 @@ __all__ = [
     "mix_codes",
     "nearest_codes",
     "negative_log_likelihood",
+    "path_codes",
     "recondition",
     "reconstruct",
     "reencode",

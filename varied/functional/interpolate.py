@@ -159,6 +159,34 @@ def interpolate(
     Raises:
         VariedError: If the path is unknown, or if it is "density" and ``density`` is None.
     """
+    with eval_float32(model):
+        a, b = (model.encode(x, c).mean for x in (start, end))
+        z = path_codes(a.flatten(1), b.flatten(1), steps=steps, path=path, density=density)
+        fixed_c = None if c is None else c.repeat_interleave(steps, 0)
+        x = decode(model, z.reshape(-1, *a.shape[1:]), fixed_c)
+    return x.reshape(len(start), steps, *x.shape[1:])
+
+
+def path_codes(
+    a: Tensor,
+    b: Tensor,
+    *,
+    steps: int = 10,
+    path: str = "linear",
+    density: LatentDensity | None = None,
+) -> Tensor:
+    """Return the codes on a path between each pair of codes, with shape (N, steps, D).
+
+    Arguments:
+        a: The codes at the start of each path, with shape (N, D).
+        b: The codes at the end of each path, with shape (N, D).
+        steps: The number of points on each path, including both ends.
+        path: The type of path; see `interpolate`.
+        density: The density of the codes of training data; required for "density".
+
+    Raises:
+        VariedError: If the path is unknown, or if it is "density" and ``density`` is None.
+    """
     points = lookup(PATHS, path, "path")
     if path == "density" and density is None:
         raise VariedError(
@@ -166,13 +194,7 @@ def interpolate(
             "`density`."
         )
     options = {"density": density} if path == "density" else {}
-    with eval_float32(model):
-        a, b = (model.encode(x, c).mean for x in (start, end))
-        t = torch.linspace(0, 1, steps, device=a.device)
-        z = points(a.flatten(1), b.flatten(1), t, **options)
-        fixed_c = None if c is None else c.repeat_interleave(steps, 0)
-        x = decode(model, z.reshape(-1, *a.shape[1:]), fixed_c)
-    return x.reshape(len(start), steps, *x.shape[1:])
+    return points(a, b, torch.linspace(0, 1, steps, device=a.device), **options)
 
 
 def grid(model: LatentModel, x: Tensor, c: Tensor | None = None, *, steps: int = 8) -> Tensor:
@@ -197,11 +219,30 @@ def grid(model: LatentModel, x: Tensor, c: Tensor | None = None, *, steps: int =
     if len(x) != 4:
         raise VariedError(f"A grid requires exactly 4 examples, got {len(x)}.")
     with eval_float32(model):
-        codes = model.standardize(model.encode(x, c).mean, c)
-        t = torch.linspace(0, 1, steps, device=codes.device)
-        weights = torch.stack([1 - t, t], 1)
-        weights = torch.einsum("ia,jb->ijab", weights, weights).reshape(-1, 4)
-        z = (weights @ codes.flatten(1)).reshape(-1, *codes.shape[1:])
-        contexts = None if c is None else weights @ c
-        decoded = decode(model, model.unstandardize(z, contexts), contexts)
+        z, contexts = grid_codes(model, model.encode(x, c).mean, c, steps=steps)
+        decoded = decode(model, z, contexts)
     return decoded.reshape(steps, steps, *decoded.shape[1:])
+
+
+def grid_codes(
+    model: LatentModel, corners: Tensor, c: Tensor | None = None, *, steps: int = 8
+) -> tuple[Tensor, Tensor | None]:
+    """Return the codes and the contexts on a bilinear grid between four codes; see `grid`.
+
+    Arguments:
+        model: The model.
+        corners: The codes of the corners, with shape (4, *latent).
+        c: The contexts of the corners, with shape (4, F), or None.
+        steps: The number of points along each side.
+
+    Returns:
+        Codes with shape (steps * steps, *latent), row by row; and their contexts, with shape
+        (steps * steps, F), or None.
+    """
+    codes = model.standardize(corners, c)
+    t = torch.linspace(0, 1, steps, device=codes.device)
+    weights = torch.stack([1 - t, t], 1)
+    weights = torch.einsum("ia,jb->ijab", weights, weights).reshape(-1, 4)
+    z = (weights @ codes.flatten(1)).reshape(-1, *codes.shape[1:])
+    contexts = None if c is None else weights @ c
+    return model.unstandardize(z, contexts), contexts

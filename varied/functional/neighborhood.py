@@ -113,7 +113,7 @@ def nearest_codes(
         raise VariedError(
             f"n must be between 1 and the number of candidates ({len(candidates):,}), got {n}."
         )
-    scale = _prior_std(model, candidates, c)
+    scale = distance_scale(model, candidates, c)
     a, b = ((codes.double() / scale)[:, scale.isfinite()] for codes in (query, candidates))
     search = NearestNeighbors(n_neighbors=n).fit(b.numpy())
     index = torch.from_numpy(search.kneighbors(a.numpy(), return_distance=False))
@@ -129,8 +129,20 @@ def latent_space(model: LatentModel) -> str:
     return "real" if model.prior is None else model.prior.space
 
 
-def _prior_std(model: LatentModel, codes: Tensor, c: Tensor | None) -> Tensor:
-    """Return the prior standard deviation of each unit, with shape (D); infinity if inactive."""
+def distance_scale(model: LatentModel, codes: Tensor, c: Tensor | None = None) -> Tensor:
+    """Return the standard deviation of the prior by which `nearest_codes` divides each unit.
+
+    Arguments:
+        model: The model.
+        codes: The codes that are searched, with shape (M, D).
+        c: The context of the codes, with shape (M, F), if the prior depends on it.
+
+    Returns:
+        The standard deviations, infinity if a unit is inactive, float64 with shape (D).
+
+    Raises:
+        VariedError: If no unit is active.
+    """
     std = torch.ones(codes.shape[1], dtype=torch.float64)
     if latent_space(model) != "real":
         return std

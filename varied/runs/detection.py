@@ -44,6 +44,7 @@ class AnomalyReport:
         p_value: The conformal p-value of the score, with shape (N); see `varied.evaluate.p_values`.
         threshold: The score above which an example is anomalous, with a guaranteed bound on the
             false-positive rate; None if there are too few validation rows for a guarantee.
+        normal_score: The anomaly scores of the validation rows, with shape (M).
         excess: The negative log-likelihood of each column or element minus its median over the
             validation rows, in nats, with shape (N, columns) or (N, *event). It is 0 for the
             missing values of an array.
@@ -59,6 +60,7 @@ class AnomalyReport:
     distance: Array
     p_value: Array
     threshold: Threshold | None
+    normal_score: Array
     excess: Array
     data: RawData
     images: Array
@@ -138,32 +140,44 @@ class AnomalyReport:
         """
         path = Path(path)
         if path.name.lower().endswith(SUFFIXES):
-            return self.codec.write_table(self.frame.iloc[self._order], path)
+            return self.codec.write_table(self.frame.iloc[self.order], path)
         if path.suffix.lower() == ".png" and self.images.dtype == np.uint8:
-            return self._plot(self._order[:_PLOTTED], path)
+            return self._plot(self.order[:_PLOTTED], path)
         raise VariedError(
             f"'{path.name}' does not have a supported file extension; use .csv, .tsv, .parquet or "
             ".feather, or .png for images and molecules."
         )
 
-    def _plot(self, rows: Array, path: Path) -> Path:
+    def excess_maps(self, rows: Array) -> Array | None:
+        """Return maps of the excess of the pixels of images, uint8 with shape (len(rows), H, W, 3).
+
+        The result is None if the data are not images; drawings, as of molecules, have no maps.
+        """
         from matplotlib import colormaps
 
-        images, captions = self.images[rows], [f"{self.score[i]:.1f}" for i in rows]
+        if self.images.dtype != np.uint8 or self.excess.ndim < 4:
+            return None
         excess = self.excess[rows].clip(0).sum(1)
-        if excess.shape[1:] != images.shape[1:3]:  # the images are drawings, as of molecules
+        if excess.shape[1:] != self.images.shape[1:3]:
+            return None
+        scale = (np.quantile(excess, 0.995) if excess.size else 1.0) or 1.0
+        colors = colormaps["magma"](excess / scale)[..., :3]
+        return np.asarray(colors * 255).astype(np.uint8)
+
+    def _plot(self, rows: Array, path: Path) -> Path:
+        images, captions = self.images[rows], [f"{self.score[i]:.1f}" for i in rows]
+        maps = self.excess_maps(rows)
+        if maps is None:
             return plots.grid(images, path, captions=captions)
-        scale = np.quantile(excess, 0.995) or 1.0
-        maps = (colormaps["magma"](excess / scale)[..., :3] * 255).astype(np.uint8)
         images = images if images.ndim == 4 else np.repeat(images[..., None], 3, -1)
         titles = ("most anomalous", "excess")
         return plots.pairs(images, maps, path, captions=captions, titles=titles)
 
     def _repr_html_(self) -> str:
-        return str(self.frame.iloc[self._order]._repr_html_())
+        return str(self.frame.iloc[self.order]._repr_html_())
 
     @property
-    def _order(self) -> Array:
+    def order(self) -> Array:
         """The indices of the examples, with the most anomalous first."""
         return np.argsort(-self.score, kind="stable")
 
@@ -204,8 +218,7 @@ def detect(
     """
     if not 0 < max_fpr < 1:
         raise VariedError(f"max_fpr={max_fpr} must be above 0 and below 1, such as 0.05.")
-    if not run.has_density:
-        raise VariedError("Anomaly scores require a model with a density; train a VAE.")
+    require_density(run)
     original = run.split("test") if source is None else run.read_source(source)
     data, codec = run.codec.convert(original), run.codec
     samples = samples or (_TABLE_SAMPLES if codec.column_names else _SAMPLES)
@@ -236,6 +249,7 @@ def detect(
         scores.distance.numpy(),
         p_values(score, normal_score),
         _guaranteed_threshold(normal_score, max_fpr),
+        normal_score,
         excess.nan_to_num(0.0).numpy(),
         original,
         images,
@@ -247,6 +261,16 @@ def detect(
             *describe_renaming(_added_names(original, codec)),
         ),
     )
+
+
+def require_density(run: RunBase) -> None:
+    """Check that the model has a density.
+
+    Raises:
+        VariedError: If it does not.
+    """
+    if not run.has_density:
+        raise VariedError("Anomaly scores require a model with a density; train a VAE.")
 
 
 def _added_names(data: RawData, codec: Codec) -> dict[str, str]:

@@ -144,7 +144,7 @@ def edit(
     x, c = run.model_input(run.read(source).head(n))
     edited = functional.edit(run.model, x, vector.step, c, strengths=strengths)
     z = _shifted_codes(run, x, c, vector.step, strengths)
-    held_out_codes = _HeldOutCodes(run, held_out)
+    held_out_codes = HeldOutCodes(run, held_out)
     sparse = _is_sparse(z, codes, embed(run, held_out))
     inconsistent = held_out_codes.is_inconsistent(z, c)
     outside = sparse | inconsistent
@@ -268,7 +268,7 @@ def _is_sparse(z: Tensor, codes: Tensor, held_out: Tensor) -> Array:
     return np.asarray(density.is_out_of_support(z).numpy())
 
 
-class _HeldOutCodes:
+class HeldOutCodes:
     """The codes of held-out rows, with which edits are compared.
 
     Arguments:

@@ -36,7 +36,7 @@ def traverse(run: RunBase, source: Any = None, *, dimensions: int = 10, steps: i
         VariedError: If the latent variables are not real vectors.
     """
     run.require_euclidean_latent("A traversal")
-    units, kl = _rank_units(run)
+    units, kl = rank_units(run)
     units = units[:dimensions]
     x, c = run.model_input(run.read(source).head(1))
     z = functional.encode(run.model, lambda x: x, [Batch(x, c)]).mean[0]
@@ -46,15 +46,20 @@ def traverse(run: RunBase, source: Any = None, *, dimensions: int = 10, steps: i
     return run.result(decoded.flatten(0, 1), draw, axes, (len(units), steps), c)
 
 
-def _rank_units(run: RunBase) -> tuple[list[int], Array]:
+def rank_units(run: RunBase, source: Any = None) -> tuple[list[int], Array]:
     """Return the latent dimensions in order of decreasing KL, and their KL (NaN if undefined).
 
     If the KL is undefined, the dimensions are sorted by decreasing variance of the codes.
+
+    Arguments:
+        run: The run.
+        source: The data from which the KL is computed if the run has not been evaluated; None uses
+            the test rows.
     """
     path = run.store / "evaluation.json"
-    kl = read_json(path).get("kl_by_unit") if path.is_file() else evaluate(run).kl_by_unit
+    kl = read_json(path).get("kl_by_unit") if path.is_file() else evaluate(run, source).kl_by_unit
     if kl is None:
-        units = encode(run).mean.var(0).argsort(descending=True).tolist()
+        units = encode(run, source).mean.var(0).argsort(descending=True).tolist()
         return units, np.full(len(units), np.nan)
     units = np.argsort(-np.array(kl)).tolist()
     return units, np.array(kl)[units]

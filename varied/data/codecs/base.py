@@ -18,6 +18,7 @@ from varied import atomic_io
 from varied.data.archive import Member, attempt, read_members
 from varied.data.arrays import to_gray_levels
 from varied.data.codecs.options import check_options
+from varied.data.codecs.plain_formats import PlainArrays, PlainFormat
 from varied.data.defaults import Default, default_parts
 from varied.data.numpy_files import KIND_NAME
 from varied.data.raw_data import Problem, RawData
@@ -73,6 +74,7 @@ class Codec(ABC):
         small_batches_below: The number of rows below which networks other than ``mlp`` are trained
             with batches of 32 by default.
         classifier_defaults: Default settings of the classifier in the architecture ``m2``.
+        plain_format: Converts examples to plain values, as in JSON, and back.
         is_compressible: Whether `varied.compression` can compress the data.
         reading_option_names: The names of the options that `apply_options` accepts.
         shape: The shape of one example in the model, channels first, such as ``(1, 28, 28)`` or
@@ -97,6 +99,7 @@ class Codec(ABC):
     max_rows_by_epochs: ClassVar[int] = 500_000
     small_batches_below: ClassVar[int] = 0
     classifier_defaults: ClassVar[Mapping[str, Any]] = {}
+    plain_format: ClassVar[PlainFormat] = PlainArrays()
     is_compressible: ClassVar[bool] = True
     reading_option_names: ClassVar[tuple[str, ...]] = ()
 

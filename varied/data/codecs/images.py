@@ -18,6 +18,7 @@ from varied.data.archive import Member
 from varied.data.codecs.base import Array, Codec, Examples
 from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.options import check_options
+from varied.data.codecs.plain_formats import PlainFormat, PlainImages
 from varied.data.image_cache import read_images_cached
 from varied.data.image_files import ENDINGS, Size, as_mask, as_size, resize
 from varied.data.labels import class_folders
@@ -55,6 +56,7 @@ class ImageCodec(Codec):
     reads_folders: ClassVar[bool] = True
     data_ending: ClassVar[str] = ""
     labeled_ending: ClassVar[str] = ""
+    plain_format: ClassVar[PlainFormat] = PlainImages()
     reading_option_names: ClassVar[tuple[str, ...]] = ("image_size",)
     # A training step on images takes longer than a step on other rows.
     max_rows_by_epochs: ClassVar[int] = 0

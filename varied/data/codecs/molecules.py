@@ -17,6 +17,7 @@ from varied.data import molecules
 from varied.data.codecs.base import Array, Codec
 from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.options import check_options
+from varied.data.codecs.plain_formats import PlainFormat, PlainMolecules
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData
 from varied.data.tables.dialect import SUFFIXES
@@ -80,6 +81,7 @@ class MoleculeCodec(Codec):
     endings: ClassVar[tuple[str, ...]] = molecules.ENDINGS
     data_ending: ClassVar[str] = ".smi"
     labeled_ending: ClassVar[str] = ".csv"
+    plain_format: ClassVar[PlainFormat] = PlainMolecules()
     is_compressible: ClassVar[bool] = False
     reading_option_names: ClassVar[tuple[str, ...]] = ("keep_duplicates", "scaffold_split")
     domain: ClassVar[str] = "one-hot"  # type: ignore[misc]

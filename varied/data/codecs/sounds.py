@@ -15,6 +15,7 @@ from varied.data.archive import Member
 from varied.data.codecs.base import Array, Codec, Examples
 from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.options import check_options
+from varied.data.codecs.plain_formats import PlainFormat, PlainSounds
 from varied.data.defaults import Default
 from varied.data.labels import class_folders
 from varied.data.raw_data import RawData
@@ -65,6 +66,7 @@ class SoundCodec(Codec):
     data_ending: ClassVar[str] = ""
     labeled_ending: ClassVar[str] = ""
     audio_ending: ClassVar[str] = ".flac"
+    plain_format: ClassVar[PlainFormat] = PlainSounds()
     reading_option_names: ClassVar[tuple[str, ...]] = ("sample_rate", "seconds")
     max_rows_by_epochs: ClassVar[int] = 0
     small_batches_below: ClassVar[int] = 10_000

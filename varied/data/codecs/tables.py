@@ -27,6 +27,7 @@ from varied.data.codecs.columns import (
 )
 from varied.data.codecs.field_checks import check_fields
 from varied.data.codecs.invalid_cells import InvalidCells, find_invalid_cells, find_violations
+from varied.data.codecs.plain_formats import PlainFormat, PlainRows
 from varied.data.codecs.relation_search import detect_relations
 from varied.data.codecs.relations import (
     Relation,
@@ -77,6 +78,7 @@ class TableCodec(Codec):
     default_ending: ClassVar[str] = ".csv"
     data_ending: ClassVar[str] = ".csv"
     labeled_ending: ClassVar[str] = ".csv"
+    plain_format: ClassVar[PlainFormat] = PlainRows()
     decodes_by_sampling: ClassVar[bool] = True
     is_compressible: ClassVar[bool] = False
     has_missing_values = True

@@ -31,13 +31,13 @@ class Comparison:
     """A comparison of runs on the test rows that they share.
 
     Arguments:
-        folders: The run folders.
+        folders: The run folders, or opened runs.
         all_metrics: Whether to compare the runs with all suites as well.
     """
 
-    def __init__(self, folders: Sequence[Path], *, all_metrics: bool = False) -> None:
+    def __init__(self, folders: Sequence[Path | Run], *, all_metrics: bool = False) -> None:
         self.all_metrics = all_metrics
-        self.names = _unique_names(folders)
+        self.names = _unique_names([f.folder if isinstance(f, Run) else f for f in folders])
         self.runs = _open_runs(folders)
         shared = [self._shared_rows(run) for run in self.runs]
         self.has_shared_rows = min(map(len, shared)) > 1
@@ -323,11 +323,14 @@ def _unique_names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _open_runs(folders: Sequence[Path]) -> list[Run]:
+def _open_runs(folders: Sequence[Path | Run]) -> list[Run]:
     """Open runs; data that several runs share are read only once."""
     data: dict[str, RawData] = {}
     runs = []
     for folder in folders:
+        if isinstance(folder, Run):
+            runs.append(folder)
+            continue
         digest = str(Store(folder).read_metadata()["digest"])
         run = Run(folder, data.get(digest))
         data[digest] = run.data

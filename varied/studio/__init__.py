@@ -1,0 +1,1 @@
+"""The web page and the API for runs: ``varied studio`` and ``varied serve``."""
