@@ -10,13 +10,16 @@ QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope
 ALLOW_NO_TESTS := || [ $$? -eq 5 ]
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format bench fuzz chaos scale web docs clean
+.PHONY: help demo studio test slow lint format bench fuzz chaos scale web docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/package ## install, train on MNIST for a minute, evaluate and write a report
 	.venv/bin/varied demo
+
+studio: .venv/package ## open a page to explore the runs below this folder, and to train
+	.venv/bin/varied studio
 
 test: .venv/test ## run the quick tests
 	$(QUICK)
@@ -61,7 +64,7 @@ clean: ## remove the environment and the caches
 
 .venv/package: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) --upgrade pip  # --group, below, came with pip 25.1
-	$(PIP) --editable .
+	$(PIP) --editable '.[studio]'
 	@touch $@
 
 .venv/test .venv/lint: .venv/%: .venv/package

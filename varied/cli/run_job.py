@@ -149,7 +149,10 @@ def _print_result(job: Job, mode: OutputMode) -> None:
     _print_files(folder, files)
     console.warn(evaluation["warnings"])
     console.show()
-    console.say(f"Next: varied sample {folder}, or varied evaluate {folder}.")
+    console.say(
+        f"Next: varied serve {folder} (in the browser), varied sample {folder}, or varied evaluate "
+        f"{folder}."
+    )
 
 
 def _print_files(folder: Path, files: list[str]) -> None:

@@ -77,7 +77,7 @@ async def follow_run(
     """Yield the events of a run until the client or the server ends.
 
     Arguments:
-        folder: The folder of the run.
+        folder: The run folder.
         summarize: Returns the summary of the run.
         list_figures: Returns the images of the run by name.
         last_id: The number of the last row that the client has received, or 0.

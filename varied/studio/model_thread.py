@@ -49,7 +49,7 @@ class ModelThread:
     torch's random state is global, so that two threads must not use models at the same time.
 
     Arguments:
-        find: Returns the folder of a run by its id.
+        find: Returns the run folder with an id.
         services: Uploads and downloads; other runs are opened by this thread.
         decode: The function that answers several decode requests together.
     """

@@ -80,7 +80,7 @@ class OpenedRun:
     before it is needed. An instance must not be used by two threads at once.
 
     Arguments:
-        folder: The folder of the run.
+        folder: The run folder.
         data: The data that the run was trained on; if None, they are reloaded when needed.
         services: What operations need from the program that runs them.
         parts: External parts by axis; see `varied.Run`.
@@ -245,7 +245,7 @@ class OpenedRun:
 
 
 def version(folder: Path | str) -> tuple[Any, ...]:
-    """Return values that change whenever the weights in the folder of a run change."""
+    """Return values that change whenever the weights in a run folder change."""
     store = Store(folder)
     files = [store / "model.safetensors", store / "prior.safetensors"]
     if not store.is_trained:

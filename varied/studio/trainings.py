@@ -41,7 +41,7 @@ class Training:
     """A process that trains in a folder.
 
     Arguments:
-        folder: The folder of the run.
+        folder: The run folder.
         process: The process.
         output: A temporary file with the standard error of the process.
         is_stopping: Whether it has been interrupted.
@@ -97,7 +97,7 @@ class Trainings:
         return training.is_running or bool(training.error)
 
     def find(self, id: str) -> Path:
-        """Return the folder of a run, which may not have been created yet.
+        """Return the run folder, which may not have been created yet.
 
         Raises:
             RequestError: If there is no run with this id.
@@ -196,7 +196,7 @@ class Trainings:
             )
 
     def _new_folder(self, new: NewRun) -> Path:
-        """Return the folder of a new run, which does not exist.
+        """Return the folder for a new run, which does not exist.
 
         Raises:
             RequestError: If the run has a name, and the folder exists.

@@ -112,7 +112,7 @@ class Workspace:
             return self._folders
 
     def find(self, id: str) -> Path:
-        """Return the folder of a run.
+        """Return the run folder.
 
         Raises:
             RequestError: If there is no run with this id.
