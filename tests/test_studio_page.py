@@ -479,14 +479,14 @@ def test_axe_finds_no_violation(browser, address, scheme):
         f"#/run/{studio.ids['bars-1']}/{view}{queries.get(view, '')}" for view in ("", *VIEWS)
     ]
     places += [f"#/run/{studio.ids['people-1']}/{view}" for view in ("map", "encode", "missing")]
-    found = {}
+    violations = {}
     for place in ("#/", "#/new", *places):
         page.evaluate("(hash) => { location.hash = hash; }", place)
         page.wait_for_timeout(1500)
         result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         for violation in result["violations"]:
             nodes = [node["html"][:120] for node in violation["nodes"][:3]]
-            found.setdefault(violation["id"], []).append((place, nodes))
-    assert found == {}
+            violations.setdefault(violation["id"], []).append((place, nodes))
+    assert violations == {}
     studio.check()
     studio.context.close()
