@@ -24,6 +24,7 @@ def table(tmp_path_factory):
     return train_quickly(frame, out=tmp_path_factory.mktemp("runs") / "table", latent=2)
 
 
+@pytest.mark.figures
 def test_new_rows_are_no_copies_and_have_the_exact_nearest_neighbor(arrays, tmp_path):
     new = np.random.default_rng(1).normal(size=(200, 5)).astype(np.float32)
     samples = dataclasses.replace(arrays.sample(200), array=new)
