@@ -241,8 +241,8 @@ def test_large_data_are_sampled_by_label():
 
 
 def test_codes_and_density_are_stored_with_a_finished_run(bars):
-    bars.prepare()
     for name in ("codes", "density"):
+        bars.prepare(name)
         assert (bars.run.folder / f"{name}.safetensors").is_file()
     again = OpenedRun(bars.run.folder, gray_bars())
     again.run.model.encode = None  # so that the codes cannot be computed again

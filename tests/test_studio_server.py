@@ -24,8 +24,9 @@ from varied.client import ClientError, to_example, to_value
 from varied.spec import Spec
 from varied.studio.app import create_app
 from varied.studio.events import LogFollower
+from varied.studio.generation import decode_together
 from varied.studio.model_thread import ModelThread
-from varied.studio.opened_run import Services
+from varied.studio.opened_run import OpenedRun, Services
 from varied.studio.options import SWITCHES, list_models, list_options, to_flags
 from varied.studio.schemas import DecodeRequest, DecodeResponse
 from varied.studio.security import Access
@@ -265,6 +266,14 @@ def test_decode_requests_that_wait_are_answered_together(root):
     assert sizes == [9]
     models.close()
     assert models.call(id, lambda opened: 1).cancelled()
+
+
+def test_what_requests_need_is_computed_while_none_waits(root):
+    workspace = Workspace(root)
+    models = ModelThread(workspace.find, Services(), decode_together)
+    opened = models.call(next(iter(workspace.folders())), lambda opened: opened).result(SECONDS)
+    assert wait_until(lambda: set(OpenedRun.PREPARED) <= opened.__dict__.keys())
+    models.close()
 
 
 def test_many_clients_get_the_same_results_as_one(client):

@@ -64,6 +64,8 @@ class ModelThread:
         self.services = Services(services.read_upload, self._open, services.add_download)
         self._runs: OrderedDict[str, OpenedRun] = OrderedDict()
         self._calls: deque[_Call] = deque()
+        #: What is computed while no call waits: the properties of opened runs.
+        self._preparations: deque[tuple[OpenedRun, str]] = deque()
         self._condition = threading.Condition()
         self._is_closing = False
         self._thread = threading.Thread(target=self._work, name="models", daemon=True)
@@ -109,19 +111,25 @@ class ModelThread:
         return call.future
 
     def _work(self) -> None:
-        while calls := self._next():
+        while not self._is_closing:
+            calls = self._next()
             running = [call for call in calls if call.future.set_running_or_notify_cancel()]
             if len(running) > 1:
                 self._answer_together(running)
             elif running:
                 self._answer(running[0])
+            elif not calls:
+                self._prepare_next()
 
     def _next(self) -> list[_Call]:
-        """Return the next call, with the other calls that can be answered together with it."""
+        """Return the next call, with the other calls that can be answered together with it.
+
+        If there is none, but something to prepare, return an empty list.
+        """
         with self._condition:
-            while not self._calls and not self._is_closing:
+            while not (self._calls or self._preparations or self._is_closing):
                 self._condition.wait()
-            if self._is_closing:
+            if self._is_closing or not self._calls:
                 return []
             first = self._calls.popleft()
             calls = [first]
@@ -156,13 +164,24 @@ class ModelThread:
             return
         _notify(list(zip(calls, responses, strict=True)))
 
+    def _prepare_next(self) -> None:
+        """Compute a property of an opened run, so that later requests do not wait for it."""
+        if self._preparations:
+            opened, name = self._preparations.popleft()
+            with suppress(Exception):  # a request that needs the property raises the error
+                if opened in self._runs.values():
+                    opened.prepare(name)
+
     def _open(self, id: str) -> OpenedRun:
         """Return an opened run, which is opened again when its weights have changed."""
-        folder, opened = self.find(id), self._runs.pop(id, None)
+        folder, before = self.find(id), self._runs.pop(id, None)
+        opened = before
         if opened is None or opened.run.folder != folder:
             opened = OpenedRun(folder, services=self.services)
         elif not opened.is_current:
             opened = opened.reopen()
+        if opened is not before and opened.run.store.is_trained:
+            self._preparations.extend((opened, name) for name in OpenedRun.PREPARED)
         self._runs[id] = opened
         while len(self._runs) > _MAX_OPEN:
             self._runs.popitem(last=False)

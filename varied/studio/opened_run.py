@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,9 @@ class OpenedRun:
         VariedError: If the folder does not contain a trained run, or a part is not available.
     """
 
+    #: The properties that the first requests need, in this order.
+    PREPARED: ClassVar[tuple[str, ...]] = ("map_rows", "codes", "units", "density", "unit_scale")
+
     def __init__(
         self,
         folder: Path | str,
@@ -116,11 +119,10 @@ class OpenedRun:
         data = self.run.__dict__.get("data", self.run._data)
         return OpenedRun(self.run.folder, data, self.services, **self._parts)
 
-    def prepare(self) -> None:
-        """Compute what the first requests need, as far as this run supports it."""
-        for name in ("map_rows", "codes", "density", "units"):
-            with suppress(VariedError):
-                getattr(self, name)
+    def prepare(self, name: str) -> None:
+        """Compute one of the properties in `PREPARED`, if this run supports it."""
+        with suppress(VariedError):
+            getattr(self, name)
 
     # The model
 
