@@ -109,7 +109,6 @@ def test_generated_examples_depend_only_on_the_seed(conditional):
     assert len(np.unique(a, axis=0)) == len(a)
 
 
-@pytest.mark.figures
 def test_saved_examples_are_read_with_their_labels(conditional, tmp_path):
     generated = conditional.augment(6)
     for path in (tmp_path / "folder", tmp_path / "generated.npz"):
@@ -123,7 +122,7 @@ def test_saved_examples_are_read_with_their_labels(conditional, tmp_path):
     for result, name, message in (
         (generated, "folder", "already exists"),
         (renamed, "renamed", "same folder name"),
-        (generated, "generated.csv", r"as \.npz"),
+        (generated, "generated.csv", r"use \.npz"),
     ):
         with pytest.raises(VariedError, match=message):
             result.save(tmp_path / name)
