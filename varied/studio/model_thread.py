@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 #: The number of runs that are kept open, and the maximum number of codes in a batch.
 _MAX_OPEN, _MAX_CODES = 3, 512
+#: The number of seconds for which the current call may still run when the thread is closed.
+_MAX_WAIT = 5
 
 Listener = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 Decode = Callable[[OpenedRun, Sequence[DecodeRequest]], list[DecodeResponse]]
@@ -90,7 +92,7 @@ class ModelThread:
         return await waiting
 
     def close(self) -> None:
-        """End the thread after the current call; the others are canceled."""
+        """End the thread after the current call, for which this waits; the others are canceled."""
         with self._condition:
             self._is_closing = True
             calls = list(self._calls)
@@ -99,6 +101,8 @@ class ModelThread:
         for call in calls:
             call.future.cancel()
         _notify([(call, asyncio.CancelledError()) for call in calls if call.listener])
+        # The interpreter may abort if it ends while a thread computes in C++.
+        self._thread.join(_MAX_WAIT)
 
     def _add(self, call: _Call) -> Future[Any]:
         with self._condition:

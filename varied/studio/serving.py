@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,11 @@ class Server(uvicorn.Server):
         """Start to answer requests."""
         await super().startup(sockets)
         self.on_start(self.access)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; requests that are canceled are not reported as errors."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
 
     def serve_until_interrupt(self) -> None:
         """Answer requests until the process is interrupted."""
