@@ -49,7 +49,7 @@ _COUNT_FRAMES = """() => new Promise((done) => {
   requestAnimationFrame(count);
 })"""
 #: Move the slider, and return the milliseconds until the image has changed and is decoded.
-_MOVE_SLIDER = """(value) => new Promise((done) => {
+_MOVE_SLIDER = """(fraction) => new Promise((done) => {
   const slider = document.querySelector("input[type=range]");
   const image = document.querySelector(".shown img");
   const begin = performance.now();
@@ -61,7 +61,7 @@ _MOVE_SLIDER = """(value) => new Promise((done) => {
   });
   const options = {subtree: true, attributes: true, attributeFilter: ["src"], childList: true};
   observer.observe(document.querySelector(".shown"), options);
-  slider.value = value;
+  slider.value = +slider.min + fraction * (slider.max - slider.min);
   slider.dispatchEvent(new Event("input", {bubbles: true}));
 })"""
 #: Return the milliseconds from the release of the mouse to the frame after the heading has changed.
@@ -207,7 +207,7 @@ def measure_slider(link: str, id: str) -> dict[str, float]:
         page.wait_for_timeout(8000)  # until the density has been computed
         times = []
         for i in range(_CHANGES + 10):
-            times.append(page.evaluate(_MOVE_SLIDER, str(round(2 * np.sin(i + 0.5), 3))))
+            times.append(page.evaluate(_MOVE_SLIDER, 0.5 + 0.4 * float(np.sin(2 * i))))
             page.wait_for_timeout(30)
         return {"p50": float(np.median(times[10:])), "p99": float(np.quantile(times[10:], 0.99))}
 

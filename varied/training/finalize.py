@@ -18,6 +18,7 @@ from varied.evaluate.formatting import format_bits
 from varied.report import Fact, Figure, Note, Table, write_card, write_report
 from varied.runs import Result, Run
 from varied.runs.evaluation import classification_error
+from varied.runs.frame import Frame
 from varied.runtime import describe_machine
 from varied.seeding import permutation
 from varied.training.sample_tables import sample_tables
@@ -29,6 +30,8 @@ Array = npt.NDArray[Any]
 
 #: The number of recordings that can be played below a figure.
 _N_PLAYED = 16
+#: The maximum number of stages of training in the animation of a latent space that is embedded.
+_MAX_EMBEDDED = 10
 
 
 def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str) -> Evaluation:
@@ -328,6 +331,8 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
     frames = run.store.frames()
     if not frames:  # all of them are corrupted
         return
+    if np.prod(run.model.latent_shape) > 2:  # t-SNE takes most of the time after training
+        frames = _evenly_spaced(frames, _MAX_EMBEDDED)
     points, method = plots.aligned_embeddings(
         [frame.codes.numpy() for frame in frames], seed=run.spec.plan.seed
     )
@@ -354,6 +359,11 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
     )
     caption = f"{text} during training ({method})."
     yield Figure("latent.gif", "Latent space during training", caption, caption)
+
+
+def _evenly_spaced(frames: list[Frame], n: int) -> list[Frame]:
+    """Return n frames, or all if there are fewer, with the first and the last one."""
+    return [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, n).round().astype(int))]
 
 
 def _frame_labels(run: Run, limit: int) -> tuple[Array | None, tuple[str, ...]]:
