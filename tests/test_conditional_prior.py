@@ -66,6 +66,7 @@ def test_operations_of_a_run(run, use):
     assert np.isfinite(np.asarray(use(run), dtype=float)).all()
 
 
+@pytest.mark.slow
 def test_the_other_half_of_images_is_completed(tmp_path):
     x = bright_sides()[0][:, :, ::2].repeat(2, 2)  # each pair of columns is equal
     left, right = x[:, :, ::2].reshape(len(x), -1) / 255.0, x[:, :, 1::2]

@@ -380,6 +380,7 @@ def test_run_on_a_column_of_counts(tmp_path):
 # Estimators
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix, pd.DataFrame])
 def test_estimator_does_not_scale_counts(convert):
     x = count_matrix()
@@ -401,6 +402,7 @@ def test_estimator_refuses_values_that_are_not_counts(X):
         VAETransformer(likelihood="poisson", steps=1).fit(X)
 
 
+@pytest.mark.slow
 def test_imputer_fills_counts():
     x = count_matrix(r=20.0).astype(float)
     missing = np.random.default_rng(1).random(x.shape) < 0.1

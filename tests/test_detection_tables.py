@@ -50,6 +50,7 @@ def anomalies(x, random):
     return exchanged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [nearly_constant, nearly_equal, sparse, series])
 def test_combined_score_is_not_much_worse_than_its_parts_or_the_nearest_neighbors(table):
     random = np.random.default_rng(0)

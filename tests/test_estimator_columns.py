@@ -86,6 +86,7 @@ def test_resampled_frames_keep_their_rows_and_types(library):
     check_cells(rows)
 
 
+@pytest.mark.slow
 def test_generated_booleans_are_as_frequent_as_in_the_data():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.normal(size=1000), "common": rng.random(1000) < 0.3})
@@ -96,6 +97,7 @@ def test_generated_booleans_are_as_frequent_as_in_the_data():
     assert difference.abs().max() < 0.03
 
 
+@pytest.mark.slow
 def test_resampled_booleans_are_as_frequent_as_in_the_data():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.normal(size=N), "common": rng.random(N) < 0.3})
@@ -253,6 +255,7 @@ def test_markers_are_missing_in_addition_to_nan():
     assert set(filled["word"]) == {"a", "b"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "labels"), [(None, ["no", "yes"]), (np.nan, [0, 1]), (pd.NA, ["no", "yes"])]
 )
@@ -298,6 +301,7 @@ def test_detector_finds_unknown_levels():
     assert (anomalous < normal).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_unknown_levels_lower_the_density():
     x = np.random.default_rng(0).integers(0, 2, (200, 2)).astype(float)
     vae = VAETransformer(1, **TRAINED).fit(x)

@@ -237,6 +237,7 @@ def test_score_samples_depends_on_units_by_their_logarithm(normal):
     np.testing.assert_allclose(original.score_samples(rows), scores, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_score_samples_with_missing_cells_is_the_marginal_density(normal):
     rows, rng = normal[1], np.random.default_rng(0)
     incomplete = np.where(rng.random(rows[:800].shape) < 0.3, np.nan, rows[:800])
@@ -400,6 +401,7 @@ def test_false_positive_rate_with_few_or_repeated_rows(n, copies, repetitions):
     assert np.mean(rates) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["both", "density", "distance"])
 def test_detector_methods(method):
     x = random_rows(300, 2)
@@ -441,6 +443,7 @@ def test_detector_on_breast_cancer():
     assert auroc(-detector.score_samples(test), is_malignant) > 0.93
 
 
+@pytest.mark.slow
 def test_deviation_from_a_constant_column_is_anomalous():
     normal = random_rows(200)
     normal[:, -1] = 1.0
@@ -685,6 +688,7 @@ def imbalanced():
     return x, np.array(["a", "b", "c"])[y]
 
 
+@pytest.mark.slow
 def test_generated_rows_belong_to_their_class(imbalanced):
     x, y = imbalanced
     rows, labels = VAESampler(**FAST | {"steps": 300}).fit_resample(x, y)

@@ -28,6 +28,7 @@ def error(filled, x, missing):
     return np.sqrt((((filled - x) / x.std(0))[missing] ** 2).mean())
 
 
+@pytest.mark.slow
 def test_columns_that_copy_each_other_are_imputed_accurately():
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(200, 2)).repeat(3, 1) + 0.003 * rng.normal(size=(200, 6))

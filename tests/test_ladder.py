@@ -140,6 +140,7 @@ def test_objectives_of_a_vae_support_a_ladder(objective):
     assert parts["reconstruction"].isfinite()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_in_both_precisions():
     x = (random_rows((1, 6, 6), 4).repeat(16, 1, 1, 1) * 255).byte()
     losses = {}

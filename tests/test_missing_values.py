@@ -64,6 +64,7 @@ def test_training_does_not_depend_on_what_missing_values_contain(tmp_path):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choices",
     [

@@ -82,6 +82,7 @@ def test_a_prior_that_fits_the_codes_is_not_replaced(tmp_path):
     assert isinstance(run.model.prior, StandardNormal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_codes", [1000, 150])
 def test_an_estimator_holds_out_a_fraction_of_the_codes(max_codes, monkeypatch):
     monkeypatch.setattr("varied.estimators.base.MAX_CODES", max_codes)

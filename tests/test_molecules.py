@@ -349,6 +349,7 @@ def test_labels_of_molecules_are_attributes(data):
     assert attributes(classes, codec)["class"].levels == ("a", "b")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["one-hot", "autoregressive-one-hot"])
 def test_interrupted_training_is_resumed(tmp_path, data, likelihood):
     choices = {"steps": 8, "width": 8, "latent": 2, "threads": 1, **FAST, "likelihood": likelihood}

@@ -98,6 +98,7 @@ def test_the_interface_describes_the_latent_variables(exported):
     assert exported.interface["notes"] == []
 
 
+@pytest.mark.slow
 def test_a_conditional_run_on_a_table(tmp_path):
     table = mixed_table(0, 100)[["amount", "kind", "truth"]]
     choices = {"labels": "truth", "likelihood": "table", "out": tmp_path / "run", **SMALL}
@@ -131,6 +132,7 @@ def cells_of_levels(exported, name, x):
     return names[np.where(x[:, column["flag"]] > 0.5, choice, -1)].tolist()
 
 
+@pytest.mark.slow
 def test_a_ladder_returns_the_codes_of_all_levels(tmp_path):
     settings = {"architecture": {"name": "ladder", "levels": 2, "hidden_size": 8}, "net": "mlp"}
     run = train_quickly(random_rows(60), out=tmp_path / "run", steps=3, latent=2, **settings)

@@ -222,6 +222,7 @@ def test_a_column_is_raised_and_correlated_columns_follow(open_run):
     assert np.isnan(result.similarity).all()
 
 
+@pytest.mark.slow
 def test_a_column_is_lowered_within_a_small_radius(open_run):
     options = {"minimize": True, "n": 4, "n_evaluations": 40, "radius": 0.1}
     result = open_run("table").optimize(property="income", **options)

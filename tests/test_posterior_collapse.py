@@ -108,6 +108,7 @@ def test_elbo_collapses():
     assert trained_kl(elbo()) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "posterior"),
     [

@@ -51,6 +51,7 @@ def test_loss_is_the_negative_log_probability_of_the_known_properties():
     assert head(z, y)[1] == 0
 
 
+@pytest.mark.slow
 def test_codes_contain_the_property(tmp_path):
     x, y = two_factors()
     plain = train_quickly(x, labels=y, steps=300, out=tmp_path / "plain", **FIXED)
@@ -62,6 +63,7 @@ def test_codes_contain_the_property(tmp_path):
     assert logged[-1] < logged[0] - 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["ladder-vae", "vq-vae", "conditional-vae", "iwae"])
 def test_models_are_trained_to_predict_a_column(model, tmp_path):
     x, y = two_factors(200)

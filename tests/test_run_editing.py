@@ -141,6 +141,7 @@ def sphere(tmp_path_factory):
 # Style transfer
 
 
+@pytest.mark.slow
 def test_a_conditional_run_decodes_examples_as_each_class(tmp_path):
     run = train_quickly(quarters(), "conditional-vae", out=tmp_path / "run", latent=1, steps=500)
     result = run.style(n=5)

@@ -413,6 +413,7 @@ def test_a_table_with_other_columns_is_refused(run, tmp_path):
     assert run.encode(str(other)).mean.shape[0] == 20
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_samples(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()

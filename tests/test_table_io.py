@@ -100,6 +100,7 @@ def tables(draw):
     return [header, *map(list, zip(*columns, strict=True))]
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, suppress_health_check=[*HealthCheck])
 @given(
     tables(),

@@ -270,6 +270,7 @@ def test_table_likelihood_trains_with_parts_of_every_axis(parts):
     assert event.state.skipped == 0
 
 
+@pytest.mark.slow
 def test_model_learns_the_dependence_between_two_equal_columns():
     torch.manual_seed(0)
     level = torch.eye(4)[torch.randint(4, (2000,))]

@@ -153,6 +153,7 @@ def test_training_is_stopped_early_with_the_best_weights(stopped):
     assert "did not improve in epochs" in sentence
 
 
+@pytest.mark.slow
 def test_evaluations_during_the_kl_annealing_are_not_counted(noise, tmp_path):
     options = OVERFITTING | {"beta": "linear(0, 1, 600)"}
     job = prepare_bars(noise, tmp_path / "run", **options)
@@ -160,6 +161,7 @@ def test_evaluations_during_the_kl_annealing_are_not_counted(noise, tmp_path):
     assert job.state.cooldown_start >= 600
 
 
+@pytest.mark.slow
 def test_weights_of_the_kl_annealing_are_replaced_if_cells_are_dependent(tmp_path):
     """The loss is lowest before the code contains the noise of independent columns."""
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 4)), columns=list("abcd"))

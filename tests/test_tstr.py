@@ -167,6 +167,7 @@ def test_learners_are_trained_on_the_documented_rows():
     assert not np.array_equal(calls[1][1], calls[4][1])  # different generated rows
 
 
+@pytest.mark.slow
 def test_columns_are_standardized_by_training_rows():
     data = [classes(k) for k in range(3)]
     scale, shift = np.array([1e4, 1, 1e-4, 1]), np.array([7.0, 0, 0, -3])
