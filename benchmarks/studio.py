@@ -141,6 +141,13 @@ def open_view(page: Any, id: str, view: str) -> None:
     page.evaluate("(hash) => { location.hash = hash; }", f"#/run/{id}/{view}")
 
 
+def wait_for_points(page: Any) -> None:
+    """Wait until the points of the map have been loaded and painted."""
+    status = page.locator("[role=status].hidden").filter(has_text="points.")
+    status.wait_for(state="attached")
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+
 def time_map(link: str, id: str) -> float:
     """Return the seconds until the map has been painted, after the run itself has been opened."""
     with open_page(link) as page:
@@ -149,7 +156,7 @@ def time_map(link: str, id: str) -> float:
         page.get_by_role("link", name="Map").wait_for()
         begin = time.perf_counter()
         open_view(page, id, "map")
-        page.locator("#map-help").filter(has_text="points.").wait_for()
+        wait_for_points(page)
         return time.perf_counter() - begin
 
 
@@ -182,7 +189,7 @@ def measure_map(link: str, id: str, n: int | None) -> dict[str, float]:
             content = synthetic_map(n)
             page.route(re.compile(r"/map/pca$"), lambda route: route.fulfill(body=content))
         open_view(page, id, "map")
-        page.locator("#map-help").filter(has_text="points.").wait_for()
+        wait_for_points(page)
         box = page.get_by_role("application").bounding_box()
         page.evaluate(f"window.frames = ({_COUNT_FRAMES})(); undefined")
         drag(page, box)
