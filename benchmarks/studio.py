@@ -61,6 +61,7 @@ _MOVE_SLIDER = """(fraction) => new Promise((done) => {
   });
   const options = {subtree: true, attributes: true, attributeFilter: ["src"], childList: true};
   observer.observe(document.querySelector(".shown"), options);
+  setTimeout(() => done(1000), 1000);  // the image has not changed
   slider.value = +slider.min + fraction * (slider.max - slider.min);
   slider.dispatchEvent(new Event("input", {bubbles: true}));
 })"""
