@@ -47,6 +47,8 @@ from varied.studio.schemas import (
 _TAIL, _MIN_LENGTH = 0.001, 0.5
 #: The number of neighbors of an encoded example, and the maximum number of examples that have them.
 _N_NEIGHBORS, _MAX_COMPARED = 12, 64
+#: The maximum number of labels whose contexts are kept.
+_MAX_CONTEXTS = 1000
 
 
 def units(opened: OpenedRun) -> Units:
@@ -125,14 +127,16 @@ def decode_together(opened: OpenedRun, requests: Sequence[DecodeRequest]) -> lis
 
 def _context(opened: OpenedRun, label: Any) -> tuple[Tensor | None, str | None]:
     """Return the context of a label, or the error if it is unknown."""
-    key = ("context", str(label))
-    if key not in opened.cache:
+    contexts: dict[str, Tensor | None] = opened.cache.setdefault("contexts", {})
+    key = repr(label)
+    if key not in contexts:
+        if len(contexts) >= _MAX_CONTEXTS:  # a label can be any number
+            contexts.clear()
         try:
-            opened.cache[key] = opened.context(label), None
+            contexts[key] = opened.context(label)
         except VariedError as error:
             return None, str(error)
-    result: tuple[Tensor | None, str | None] = opened.cache[key]
-    return result
+    return contexts[key], None
 
 
 def _code_error(opened: OpenedRun, z: Sequence[float]) -> str | None:
