@@ -59,6 +59,17 @@ def ladder(tmp_path_factory):
 # Decoding and encoding
 
 
+def test_few_contexts_are_kept(conditional, monkeypatch):
+    monkeypatch.setattr(generation, "_MAX_CONTEXTS", 1)
+    z = [[0.0] * 3]
+    first, second, again = (
+        generation.decode(conditional, schemas.DecodeRequest(z=z, label=label)).results[0].example
+        for label in ("horizontal", "vertical", "horizontal")
+    )
+    assert first == again != second
+    assert len(conditional.cache["contexts"]) == 1
+
+
 def test_decoding_codes_equals_reconstruction(bars):
     data = bars.run.split("test")
     expected = bars.run.reconstruct(data, n=5).array[1]

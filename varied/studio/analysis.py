@@ -186,27 +186,32 @@ def compare(opened: OpenedRun, request: CompareRequest) -> CompareResponse:
         rows = opened.run.store.read_split(opened.run.data).test[:_N_COMPARED].tolist()
     chosen = select(opened, Source(rows=rows))
     chosen.require_all()
-    pairs = [(opened, chosen.batch, chosen.data)]
-    data = other.run.read(chosen.data)
-    pairs.append((other, other.run.encode_data(data), data))
+    other_batch = other.run.encode_data(other.run.read(chosen.data))
     reconstructions: list[list[Example]] = []
-    for run, batch, _ in pairs:
+    for run, batch in ((opened, chosen.batch), (other, other_batch)):
         x = reconstruct_batch(run, batch)
         reconstructions.append(to_examples(run, run.run.decode(x, (len(x),), batch.c)))
-    comparison = _compare_elbos(opened, other)
-    columns = zip(*comparison.rows(), strict=True)
+    sentence, figures = _compare_elbos(opened, other)
     return CompareResponse(
-        sentence=" ".join(comparison.sentences),
-        figures={name: list(values) for name, values in zip(HEADER, columns, strict=True)},
+        sentence=sentence,
+        figures=figures,
         originals=originals(opened, chosen.data, chosen.batch),
         reconstructions=reconstructions,
     )
 
 
-def _compare_elbos(opened: OpenedRun, other: OpenedRun) -> Comparison:
-    """Return the comparison of two runs on the test rows that they share."""
+def _compare_elbos(opened: OpenedRun, other: OpenedRun) -> tuple[str, dict[str, list[Any]]]:
+    """Compare two runs on the test rows that they share.
+
+    Returns:
+        Whether the ELBOs can be compared, as a sentence, and the figures of both runs by name.
+    """
     key = ("comparison", str(other.run.folder), other.version)
     if key not in opened.cache:
-        opened.cache[key] = Comparison([opened.run, other.run])
-    comparison: Comparison = opened.cache[key]
-    return comparison
+        comparison = Comparison([opened.run, other.run])
+        columns = zip(*comparison.rows(), strict=True)
+        figures = {name: list(values) for name, values in zip(HEADER, columns, strict=True)}
+        # The comparison itself would keep the other run in memory.
+        opened.cache[key] = " ".join(comparison.sentences), figures
+    result: tuple[str, dict[str, list[Any]]] = opened.cache[key]
+    return result
